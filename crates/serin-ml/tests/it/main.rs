@@ -1,0 +1,14 @@
+//! One binary, one file a story.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(unfulfilled_lint_expectations, reason = "not every story needs every one")]
+
+mod bundle;
+mod dataset;
+mod evaluate;
+mod families;
+mod forest;
+mod one_way;
+mod prepare;
+mod profile;
+mod reference;
+mod search;
