@@ -115,9 +115,36 @@ pub struct Dataset {
 }
 
 impl Dataset {
+    /// A copy of the rows named by `rows`, in that order. Schema, sources and fingerprint stay those of the whole.
+    #[must_use]
+    pub fn select_rows(&self, rows: &[usize]) -> Self {
+        fn pick<T: Clone>(values: &[T], rows: &[usize]) -> Vec<T> {
+            rows.iter().map(|&row| values[row].clone()).collect()
+        }
+        Self {
+            schema: self.schema.clone(),
+            columns: self.columns.iter().map(|column| pick(column, rows)).collect(),
+            n_rows: rows.len(),
+            labels: self
+                .labels
+                .as_ref()
+                .map(|labels| Labels { classes: labels.classes.clone(), codes: pick(&labels.codes, rows) }),
+            weights: self.weights.as_deref().map(|weights| pick(weights, rows)),
+            groups: self.groups.as_deref().map(|groups| pick(groups, rows)),
+            times: self.times.as_deref().map(|times| pick(times, rows)),
+            ids: self.ids.as_deref().map(|ids| pick(ids, rows)),
+            sources: self.sources.clone(),
+            fingerprint: self.fingerprint.clone(),
+        }
+    }
+
     /// A row-major copy of the features.
     #[must_use]
     pub fn features(&self) -> Matrix {
-        if self.columns.is_empty() { Matrix::zeros(self.n_rows, 0) } else { Matrix::from_columns(&self.columns) }
+        if self.columns.is_empty() {
+            Matrix::zeros(self.n_rows, 0)
+        } else {
+            Matrix::from_columns(&self.columns)
+        }
     }
 }

@@ -1,1 +1,16 @@
-//! (being written)
+//! Ensembles of decision trees: their structure, their evaluation and our own way to grow random forests.
+//!
+//! A [`Forest`] is what every tree model becomes, wherever it was trained: boosted trees with one number in a leaf,
+//! or random forests with a class distribution in each. [`ForestParts`] is the open form in which a forest is built
+//! and stored; turning it into a [`Forest`] checks everything, so that evaluation has nothing left to check.
+
+mod evaluate;
+pub mod grow;
+mod structure;
+mod threshold;
+mod xgboost;
+
+pub use structure::{
+    Combination, DecisionRule, Forest, ForestParts, InvalidForest, LeafKind, Node, TreeParts,
+};
+pub use xgboost::{NotXgboost, to_xgboost_json};

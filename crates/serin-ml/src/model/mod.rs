@@ -1,1 +1,9 @@
-//! (being written)
+//! The model bundle: one file, one digest, everything that belongs to a trained classifier.
+
+mod bundle;
+mod container;
+mod golden;
+
+pub use bundle::{BUNDLE_LIMIT_BYTES, Bundle, BundleError, Card, Contents, Lineage, Note};
+pub use container::{ContainerError, FORMAT};
+pub use golden::{GOLDEN_TOLERANCE, Golden, GoldenError, GoldenRow};

@@ -7,7 +7,6 @@ mod dataset;
 mod evaluate;
 mod families;
 mod forest;
-mod one_way;
 mod prepare;
 mod profile;
 mod reference;

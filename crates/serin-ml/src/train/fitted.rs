@@ -1,0 +1,211 @@
+//! What a fit gives: one enum over all families, safe to decode from bytes that nobody vouches for.
+
+use std::ops::RangeInclusive;
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::matrix::Matrix;
+
+use super::logistic::LogisticModel;
+use super::majority::PriorModel;
+use super::naive_bayes::NaiveBayesModel;
+use super::neighbours::NeighboursModel;
+use super::trees::{BoostedModel, ForestModel};
+
+/// Rows that one thread answers for at a time.
+pub(super) const ROWS_A_BLOCK: usize = 64;
+
+/// A fitted classifier over `n_features` numbers (as prepared by a recipe) and `n_classes` classes.
+///
+/// A model that a fit returned is valid; one that was decoded must pass [`Self::validate`] before any other use. The
+/// order of the variants is part of the bundle's format: new ones are added at the end.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Model {
+    /// Gradient-boosted trees.
+    Boosted(BoostedModel),
+    /// A random forest or extra trees.
+    Forest(ForestModel),
+    /// Multinomial logistic regression.
+    Logistic(LogisticModel),
+    /// Nearest neighbours.
+    Neighbours(NeighboursModel),
+    /// Gaussian naive Bayes.
+    NaiveBayes(NaiveBayesModel),
+    /// Class shares.
+    Prior(PriorModel),
+}
+
+impl Model {
+    /// Number of values a row must have.
+    #[must_use]
+    pub fn n_features(&self) -> usize {
+        match self {
+            Self::Boosted(model) => model.n_features(),
+            Self::Forest(model) => model.n_features(),
+            Self::Logistic(model) => model.n_features(),
+            Self::Neighbours(model) => model.n_features(),
+            Self::NaiveBayes(model) => model.n_features(),
+            Self::Prior(model) => model.n_features(),
+        }
+    }
+
+    /// Number of probabilities a row gets.
+    #[must_use]
+    pub fn n_classes(&self) -> usize {
+        match self {
+            Self::Boosted(model) => model.n_classes(),
+            Self::Forest(model) => model.n_classes(),
+            Self::Logistic(model) => model.n_classes(),
+            Self::Neighbours(model) => model.n_classes(),
+            Self::NaiveBayes(model) => model.n_classes(),
+            Self::Prior(model) => model.n_classes(),
+        }
+    }
+
+    /// Writes the probability of each class for one `row` of [`Self::n_features`] finite or missing values into
+    /// `out`, which is [`Self::n_classes`] long. They are finite, not negative, and sum to 1 within 1e-12.
+    ///
+    /// # Panics
+    /// When a length is wrong: that is a mistake of the calling code, never of data.
+    pub fn probabilities_into(&self, row: &[f64], out: &mut [f64]) {
+        assert_eq!(row.len(), self.n_features(), "a row must have as many values as the model has features");
+        assert_eq!(out.len(), self.n_classes(), "the result needs room for every class");
+        match self {
+            Self::Boosted(model) => model.probabilities_into(row, out),
+            Self::Forest(model) => model.probabilities_into(row, out),
+            Self::Logistic(model) => model.probabilities_into(row, out),
+            Self::Neighbours(model) => model.probabilities_into(row, out),
+            Self::NaiveBayes(model) => model.probabilities_into(row, out),
+            Self::Prior(model) => model.probabilities_into(out),
+        }
+    }
+
+    /// Probabilities for every row of `x`: rows x classes. Rows are shared among the threads; as each is answered by
+    /// itself, their number changes nothing.
+    ///
+    /// # Panics
+    /// When `x` has not [`Self::n_features`] columns: that is a mistake of the calling code, never of data.
+    #[must_use]
+    pub fn probabilities(&self, x: &Matrix) -> Matrix {
+        match self {
+            // Trees are walked by many rows together, which keeps them in the cache.
+            Self::Boosted(model) => return model.probabilities(x),
+            Self::Forest(model) => return model.probabilities(x),
+            _ => {}
+        }
+        let classes = self.n_classes();
+        let mut values = vec![0.0; x.n_rows() * classes];
+        values.par_chunks_mut((ROWS_A_BLOCK * classes).max(1)).enumerate().for_each(|(block, out)| {
+            for (offset, out) in out.chunks_mut(classes).enumerate() {
+                self.probabilities_into(x.row(block * ROWS_A_BLOCK + offset), out);
+            }
+        });
+        Matrix::new(x.n_rows(), classes, values)
+    }
+
+    /// How much each feature contributes, as shares that sum to 1 (or are all 0, when no feature is used); `None` for
+    /// families where features have no such number of their own.
+    #[must_use]
+    pub fn importances(&self) -> Option<Vec<f64>> {
+        match self {
+            Self::Boosted(model) => Some(model.importances()),
+            Self::Forest(model) => Some(model.importances()),
+            Self::Logistic(model) => Some(model.importances()),
+            Self::Neighbours(_) | Self::NaiveBayes(_) | Self::Prior(_) => None,
+        }
+    }
+
+    /// Checks a decoded model: dimensions agree, numbers are finite and in range, nothing exceeds a limit.
+    ///
+    /// # Errors
+    /// The first thing found wrong.
+    pub fn validate(&self) -> Result<(), InvalidModel> {
+        match self {
+            Self::Boosted(model) => model.validate(),
+            Self::Forest(model) => model.validate(),
+            Self::Logistic(model) => model.validate(),
+            Self::Neighbours(model) => model.validate(),
+            Self::NaiveBayes(model) => model.validate(),
+            Self::Prior(model) => model.validate(),
+        }
+    }
+}
+
+/// Why a decoded model is refused.
+#[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
+pub enum InvalidModel {
+    /// A count or index beyond its limits.
+    #[error("the model has {found} for {part}; allowed is {least} to {most}")]
+    Count { part: &'static str, found: usize, least: usize, most: usize },
+    /// Two parts that do not go together.
+    #[error("the model has {found} {part} where {expected} belong")]
+    Length { part: &'static str, found: usize, expected: usize },
+    /// A number that cannot be.
+    #[error("the model has the value {value} at position {position} of its {part}; allowed is {allowed}")]
+    Value { part: &'static str, position: usize, value: f64, allowed: &'static str },
+    /// Trees that do not fit together, or not with the family.
+    #[error("the trees of the model are not valid: {problem}")]
+    Trees { problem: String },
+    /// Shares that are not parts of one whole.
+    #[error("the {part} of the model sum to {sum}, not to 1")]
+    Sum { part: &'static str, sum: f64 },
+}
+
+impl InvalidModel {
+    pub(super) fn check_count(
+        part: &'static str,
+        found: usize,
+        allowed: RangeInclusive<usize>,
+    ) -> Result<(), Self> {
+        if allowed.contains(&found) {
+            return Ok(());
+        }
+        Err(Self::Count { part, found, least: *allowed.start(), most: *allowed.end() })
+    }
+
+    /// `expected` is `None` when it is itself too large to be a number.
+    pub(super) fn check_length(
+        part: &'static str,
+        found: usize,
+        expected: Option<usize>,
+    ) -> Result<(), Self> {
+        match expected {
+            Some(expected) if expected == found => Ok(()),
+            _ => Err(Self::Length { part, found, expected: expected.unwrap_or(usize::MAX) }),
+        }
+    }
+
+    pub(super) fn check_values(
+        part: &'static str,
+        values: &[f64],
+        allowed: &'static str,
+        is_allowed: impl Fn(f64) -> bool,
+    ) -> Result<(), Self> {
+        match values.iter().position(|value| !is_allowed(*value)) {
+            None => Ok(()),
+            Some(position) => Err(Self::Value { part, position, value: values[position], allowed }),
+        }
+    }
+
+    /// Class numbers that name some of `n_classes` classes, ascending, at least one.
+    pub(super) fn check_present(classes: &[u32], n_classes: usize) -> Result<(), Self> {
+        Self::check_count("classes with rows", classes.len(), 1..=n_classes)?;
+        let mut least = 0;
+        for class in classes {
+            Self::check_count("class numbers", *class as usize, least..=n_classes - 1)?;
+            least = *class as usize + 1;
+        }
+        Ok(())
+    }
+
+    pub(super) fn check_shares(part: &'static str, shares: &[f64]) -> Result<(), Self> {
+        Self::check_values(part, shares, "0 to 1", |share| (0.0..=1.0).contains(&share))?;
+        let sum: f64 = shares.iter().sum();
+        // A sum of `MAXIMUM_CLASSES` rounded quotients is nearer to 1 than this; what answers sum to is promised as well.
+        if (sum - 1.0).abs() <= 1e-12 { Ok(()) } else { Err(Self::Sum { part, sum }) }
+    }
+}
