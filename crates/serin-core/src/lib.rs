@@ -1,1 +1,12 @@
+//! What Serin is: settings, time and ids, the stages of a model's life, and the capture of every answer.
+//!
+//! The modules stand in reading order, and a module imports only from those above it.
 
+pub mod clock;
+pub mod ids;
+
+pub mod config;
+
+pub mod capture;
+
+pub mod stages;

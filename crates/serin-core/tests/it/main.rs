@@ -1,1 +1,5 @@
 //! One binary, one file a story.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod capture;
+mod config;

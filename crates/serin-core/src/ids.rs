@@ -1,0 +1,166 @@
+//! Typed ids.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::Rng;
+use serin_ml::seed::Seed;
+use thiserror::Error;
+use uuid::{NoContext, Uuid};
+
+use crate::clock::Clock;
+
+/// The name of one request and its answer: a UUIDv7 that we made, or what the caller gave.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InferenceId(String);
+
+/// Why a caller's inference id was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum InvalidInferenceId {
+    /// Empty or too long.
+    #[error("an inference id has 1 to {} characters, this one has {characters}", InferenceId::LONGEST)]
+    Length { characters: usize },
+    /// A control character, a byte outside ASCII, or a space in front.
+    #[error(
+        "an inference id is printable ASCII that does not begin with a space; character {position} is not"
+    )]
+    Character { position: usize },
+    /// It looks like the id of one row of a batch.
+    #[error("an inference id must not end in a slash and digits: that is how the rows of a batch are named")]
+    RowOfBatch,
+}
+
+/// Makes UUIDv7 ids: sorted by time, unguessable enough not to collide, never looked at for secrecy.
+#[derive(Debug)]
+pub struct InferenceIds {
+    clock: Arc<dyn Clock>,
+    random: Mutex<ChaCha8Rng>,
+}
+
+impl InferenceId {
+    /// SageMaker's limit for the header that carries it.
+    pub const LONGEST: usize = 64;
+
+    /// The id a caller sent.
+    ///
+    /// # Errors
+    /// When it is not 1 to 64 printable characters (SageMaker's `\A\S[\p{Print}]*\z`, ASCII only), or could be
+    /// mistaken for the row of a batch, which would make two rows of the inference table claim one id.
+    pub fn from_caller(text: &str) -> Result<Self, InvalidInferenceId> {
+        if text.is_empty() || text.len() > Self::LONGEST {
+            return Err(InvalidInferenceId::Length { characters: text.chars().count() });
+        }
+        let refused = |(i, byte): (usize, u8)| !(byte.is_ascii_graphic() || (byte == b' ' && i > 0));
+        if let Some(position) = text.bytes().enumerate().position(refused) {
+            return Err(InvalidInferenceId::Character { position });
+        }
+        if let Some((_, tail)) = text.rsplit_once('/')
+            && !tail.is_empty()
+            && tail.bytes().all(|byte| byte.is_ascii_digit())
+        {
+            return Err(InvalidInferenceId::RowOfBatch);
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The id as it travels and is stored.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for InferenceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl InferenceIds {
+    /// Ids that follow from the clock and the seed alone.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>, seed: Seed) -> Self {
+        Self { clock, random: Mutex::new(seed.child("inference ids").rng()) }
+    }
+
+    /// Ids no other process makes: the seed is the operating system's randomness.
+    #[must_use]
+    pub fn from_entropy(clock: Arc<dyn Clock>) -> Self {
+        let seed = Seed(operating_system_randomness());
+        Self::new(clock, seed)
+    }
+
+    /// The next id.
+    #[must_use]
+    pub fn next(&self) -> InferenceId {
+        InferenceId(self.next_uuid().hyphenated().to_string())
+    }
+
+    /// The next id, bare.
+    #[must_use]
+    pub fn next_uuid(&self) -> Uuid {
+        let mut bytes = [0; 10];
+        self.random.lock().unwrap_or_else(PoisonError::into_inner).fill_bytes(&mut bytes);
+        let milliseconds = u64::try_from(self.clock.now().0 / 1_000).unwrap_or(0);
+        uuid::Builder::from_unix_timestamp_millis(milliseconds, &bytes).into_uuid()
+    }
+}
+
+/// 64 bits of the operating system's randomness, by way of the random part of a UUIDv7.
+fn operating_system_randomness() -> u64 {
+    let first = Uuid::new_v7(uuid::Timestamp::from_unix(NoContext, 0, 0)).as_u128();
+    let second = Uuid::new_v7(uuid::Timestamp::from_unix(NoContext, 0, 0)).as_u128();
+    // The low 62 bits of each are random; together they cover all 64.
+    (first as u64).rotate_left(32) ^ (second as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::{ManualClock, Timestamp};
+
+    #[test]
+    fn made_ids_are_uuid_version_7_in_the_order_of_time() {
+        let clock = Arc::new(ManualClock::at(Timestamp(1_700_000_000_000_000)));
+        let ids = InferenceIds::new(clock.clone(), Seed(17));
+        let first = ids.next();
+        clock.advance(Duration::from_millis(1));
+        let second = ids.next();
+        assert!(first < second, "{first} before {second}");
+        assert_eq!(Uuid::parse_str(first.as_str()).unwrap().get_version_num(), 7);
+        assert_eq!(InferenceId::from_caller(first.as_str()), Ok(first));
+    }
+
+    #[test]
+    fn many_ids_within_one_millisecond_are_distinct_and_two_processes_differ() {
+        let clock = Arc::new(ManualClock::at(Timestamp(1_700_000_000_000_000)));
+        let ids = InferenceIds::from_entropy(clock.clone());
+        let other = InferenceIds::from_entropy(clock);
+        let mut seen = BTreeSet::new();
+        for _ in 0..100_000 {
+            assert!(seen.insert(ids.next_uuid()));
+            assert!(seen.insert(other.next_uuid()));
+        }
+    }
+
+    #[test]
+    fn a_callers_id_is_checked() {
+        for good in ["r-17", "a", &"x".repeat(64), "two words", "a/b", "2024/x1"] {
+            assert!(InferenceId::from_caller(good).is_ok(), "{good:?}");
+        }
+        for (bad, why) in [
+            ("", InvalidInferenceId::Length { characters: 0 }),
+            (&"x".repeat(65), InvalidInferenceId::Length { characters: 65 }),
+            (" a", InvalidInferenceId::Character { position: 0 }),
+            ("a\nb", InvalidInferenceId::Character { position: 1 }),
+            ("é", InvalidInferenceId::Character { position: 0 }),
+            ("batch/12", InvalidInferenceId::RowOfBatch),
+        ] {
+            assert_eq!(InferenceId::from_caller(bad), Err(why), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! Settings: what is written where, who wins, and how a mistake is pointed at.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serin_core::config::raw::RawConfig;
+use serin_core::config::{ConfigError, DEFAULT_TOML, FILE_LIMIT_BYTES, Layers, Settings};
+use serin_ml::evaluate::Metric;
+use serin_ml::seed::Seed;
+use serin_ml::train::{Budget, FamilyName, Scope};
+use tempfile::TempDir;
+
+fn file(text: &[u8]) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("serin.toml");
+    fs::write(&path, text).unwrap();
+    (folder, path)
+}
+
+fn environment(variables: &[(&str, &str)]) -> Vec<(String, String)> {
+    variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn load(text: &str) -> Result<Settings, ConfigError> {
+    let (_folder, path) = file(text.as_bytes());
+    Settings::load(&Layers { file: Some(path), ..Layers::default() })
+}
+
+/// The message with its causes, as the program prints it.
+fn message(error: &ConfigError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(next) = cause {
+        text = format!("{text}: {next}");
+        cause = next.source();
+    }
+    text
+}
+
+#[test]
+fn defaults_load_and_an_empty_file_changes_nothing() {
+    let settings = Settings::load(&Layers::default()).unwrap();
+    assert_eq!(settings.project, "model");
+    assert_eq!((settings.data.target.as_deref(), settings.threads, settings.data.holdout), (None, None, 0.2));
+    assert_eq!(settings.train.metric, Metric::MacroF1);
+    assert_eq!(settings.train.budget, Budget::Until(Duration::from_secs(60)));
+    assert_eq!((settings.train.folds, settings.train.seed), (5, Seed(17)));
+    assert_eq!(settings.train.families, FamilyName::ALL);
+    assert_eq!(settings.train.scope, Scope::Everything);
+    assert_eq!(settings.serve.listen, "127.0.0.1:8080".parse().unwrap());
+    for text in ["", "\n\n# nothing\n", "[train]\n", DEFAULT_TOML] {
+        let same = load(text).unwrap();
+        assert_eq!(format!("{:?}", same.train), format!("{:?}", settings.train), "{text:?}");
+        assert_eq!(format!("{:?}", same.gates), format!("{:?}", settings.gates), "{text:?}");
+        assert_eq!(format!("{:?}", same.data), format!("{:?}", settings.data), "{text:?}");
+    }
+}
+
+/// The names that serde lists for an unknown key of a section.
+fn known_keys(section: &str) -> BTreeSet<String> {
+    let text =
+        if section.is_empty() { "zzzzzzzzzz = 1".to_owned() } else { format!("[{section}]\nzzzzzzzzzz = 1") };
+    let error = toml::from_str::<RawConfig>(&text).unwrap_err();
+    let names = error.message().split('`').skip(3).step_by(2).map(str::to_owned).collect::<BTreeSet<_>>();
+    assert!(!names.is_empty(), "{error}");
+    names
+}
+
+#[test]
+fn the_default_file_has_every_key_and_no_other() {
+    toml::from_str::<RawConfig>(DEFAULT_TOML).unwrap();
+    let defaults: toml::Table = DEFAULT_TOML.parse().unwrap();
+    assert_eq!(known_keys(""), defaults.keys().cloned().collect());
+    for (section, keys) in &defaults {
+        let written: BTreeSet<String> = keys.as_table().unwrap().keys().cloned().collect();
+        let known = known_keys(section);
+        let absent: Vec<&String> = known.difference(&written).collect();
+        assert!(written.is_subset(&known), "{section}");
+        // What has no default is there as a comment, so that `serin config show` shows it.
+        let start = DEFAULT_TOML.find(&format!("[{section}]")).unwrap();
+        let lines = DEFAULT_TOML[start..].lines().skip(1).take_while(|line| !line.starts_with('['));
+        let commented: BTreeSet<&str> =
+            lines.filter_map(|line| line.strip_prefix("# ")?.split_once(" = ")).map(|(key, _)| key).collect();
+        assert!(absent.iter().all(|key| commented.contains(key.as_str())), "[{section}] lacks {absent:?}");
+    }
+}
+
+#[test]
+fn the_commented_examples_of_the_default_file_are_right() {
+    let mut text = String::new();
+    for line in DEFAULT_TOML.lines() {
+        let is_example = line.starts_with("# recipe = ") || line.starts_with("# model = ");
+        text.push_str(if is_example { &line[2..] } else { line });
+        text.push('\n');
+    }
+    let settings = load(&text).unwrap();
+    assert!(matches!(settings.train.scope, Scope::Fixed { recipe: Some(_), model: Some(_) }));
+}
+
+/// What is written, the line that must be named, and what the message must say.
+#[test]
+fn a_mistake_in_a_file_is_named_with_its_line_and_its_fix() {
+    let recipe = "[train]\nrecipe = [{ step = \"pca\", components = 0 }]\n";
+    let cases: &[(&str, usize, &[&str])] = &[
+        // B74: unknown keys, wrong types, repeated keys, and what is no TOML at all
+        ("[train]\n\nbudgit = \"60s\"\n", 3, &["unknown key `budgit`", "did you mean `budget`"]),
+        ("[train]\ntrails = 3\n", 2, &["did you mean `trials`"]),
+        ("[trian]\nfolds = 3\n", 1, &["unknown key `trian`", "did you mean `train`"]),
+        ("[serve]\ncolour = 1\n", 2, &["unknown key `colour`", "listen"]),
+        ("[gates]\nbeat_majorty = true\n", 2, &["did you mean `beat_majority`"]),
+        ("[data]\n# a comment\nholdout = \"a fifth\"\n", 3, &["invalid type", "f64"]),
+        ("[train]\nfolds = 5.5\n", 2, &["invalid type", "usize"]),
+        ("[train]\nfolds = -1\n", 2, &["-1"]),
+        ("[train]\nfamilies = \"boosting\"\n", 2, &["invalid type"]),
+        ("[data]\ntrain = 7\n", 2, &["a path or a list of paths"]),
+        ("train = 1\n", 1, &["invalid type"]),
+        ("[train]\nfolds = 5\nfolds = 6\n", 3, &["duplicate key"]),
+        ("[train]\nfolds = \n", 2, &[]),
+        ("[train\n", 1, &[]),
+        // B75: right types that make no sense
+        ("[train]\nfolds = 1\n", 2, &["train.folds", "is 1", "from 2 to 50"]),
+        ("[data]\nholdout = 1.5\n", 2, &["data.holdout", "is 1.5", "from 0 to 0.9"]),
+        ("[data]\nholdout = nan\n", 2, &["data.holdout", "is NaN"]),
+        ("\n[train]\nbudget = \"60\"\n", 3, &["train.budget", "\"60\"", "\"60s\""]),
+        ("[train]\nbudget = \"0s\"\n", 2, &["train.budget"]),
+        ("[train]\nbudget = \"1000h\"\n", 2, &["at most 168h"]),
+        ("[train]\ntrials = 10001\n", 2, &["train.trials", "from 1 to 10000"]),
+        ("[train]\nmetric = \"macro-f2\"\n", 2, &["train.metric", "macro-f1"]),
+        ("[train]\nfamilies = []\n", 2, &["train.families", "at least one"]),
+        ("[train]\nfamilies = [\"xgboost\"]\n", 2, &["unknown family `xgboost`", "boosting"]),
+        ("[train]\npreset = \"best\"\n", 2, &["train.preset", "\"auto\" or \"reference\""]),
+        (recipe, 2, &["train.recipe", "components"]),
+        ("[train]\nrecipe = [{ step = \"shuffle\" }]\n", 2, &["train.recipe", "shuffle"]),
+        ("[train]\nmodel = { family = \"logistic\", penalty = -1 }\n", 2, &["train.model", "penalty"]),
+        ("[train]\nmodel = { family = \"logistic\", penalti = 1 }\n", 2, &["train.model", "penalti"]),
+        ("[train]\nmodel = { family = \"oracle\" }\n", 2, &["train.model", "oracle"]),
+        (
+            "[train]\npreset = \"reference\"\n[train.model]\nfamily = \"logistic\"\n",
+            2,
+            &["remove one of them"],
+        ),
+        ("[project]\nname = \"my model\"\n", 2, &["project.name", "hyphens"]),
+        ("[project]\nname = \"\"\n", 2, &["project.name"]),
+        ("[serve]\nlisten = \"8080\"\n", 2, &["serve.listen", "127.0.0.1:8080"]),
+        ("[checks]\ncorrelation = 0.0\n", 2, &["checks.correlation"]),
+        ("[gates]\nmax_overlap = 2.0\n", 2, &["gates.max_overlap", "from 0 to 1"]),
+        ("\n[gates.min]\n\"macro-f3\" = 0.5\n", 3, &["gates.min", "macro-f1"]),
+        ("[gates.min]\n\"log-loss\" = 0.5\n", 2, &["wrong way round", "gates.max"]),
+        ("[gates]\n[gates.max]\n\"log-loss\" = -1.0\n", 3, &["gates.max.log-loss"]),
+        ("[gates.per_class_floor]\nrecall = 7.0\n", 2, &["per_class_floor.recall"]),
+        ("[gates]\nchampion_confidence = 1.0\n", 2, &["gates.champion_confidence"]),
+    ];
+    for (text, line, wanted) in cases {
+        let (_folder, path) = file(text.as_bytes());
+        let error = Settings::load(&Layers { file: Some(path.clone()), ..Layers::default() }).unwrap_err();
+        let said = message(&error);
+        assert!(said.starts_with(&format!("{}:{line}: ", path.display())), "{text:?}: {said}");
+        for wanted in *wanted {
+            assert!(said.contains(wanted), "{text:?}: {said}");
+        }
+        assert!(said.lines().count() == 1 && said.len() < 600, "{text:?}: {said}");
+    }
+}
+
+#[test]
+fn a_mistake_in_a_variable_or_an_option_is_named_too() {
+    let cases: &[(&str, &str, &[&str])] = &[
+        ("SERIN_TRAIN_FOLDS", "five", &["train.folds", "integer"]),
+        ("SERIN_TRAIN_FOLDS", "1", &["train.folds: is 1", "from 2 to 50"]),
+        ("SERIN_TRAIN_FOLDS", "-3", &["train.folds", "-3"]),
+        ("SERIN_TRAIN_BUDGET", "soon", &["train.budget: is \"soon\""]),
+        ("SERIN_TRAIN_ENSEMBLE", "yes", &["train.ensemble", "boolean"]),
+        ("SERIN_DATA_HOLDOUT", "2", &["data.holdout: is 2"]),
+        ("SERIN_TRAIN_FAMILIES", "boosting, oracle", &["train.families", "oracle"]),
+        ("SERIN_SERVE_LISTEN", "localhost", &["serve.listen"]),
+    ];
+    for (name, value, wanted) in cases {
+        let layers = Layers { environment: environment(&[(name, value)]), ..Layers::default() };
+        let said = message(&Settings::load(&layers).unwrap_err());
+        assert!(said.starts_with(&format!("environment variable {name}: ")), "{said}");
+        assert!(wanted.iter().all(|wanted| said.contains(wanted)), "{said}");
+    }
+    let options: Vec<(&'static str, toml::Value, &'static str, &str)> = vec![
+        ("train.folds", 1.into(), "--folds", "train.folds: is 1"),
+        ("train.folds", (-1).into(), "--folds", "train.folds"),
+        ("train.seed", (-1).into(), "--seed", "train.seed"),
+        ("train.metric", "f1".into(), "--metric", "train.metric"),
+        ("train.preset", "best".into(), "--preset", "train.preset"),
+        ("data.holdout", 0.95.into(), "--holdout", "data.holdout"),
+    ];
+    for (key, value, option, wanted) in options {
+        let layers = Layers { options: vec![(key, value, option)], ..Layers::default() };
+        let said = message(&Settings::load(&layers).unwrap_err());
+        assert!(said.starts_with(&format!("{option}: ")) && said.contains(wanted), "{said}");
+    }
+}
+
+#[test]
+fn later_layers_win() {
+    let (_folder, path) =
+        file(b"[train]\nfolds = 6\nseed = 6\nbudget = \"6s\"\n[data]\nignore = [\"six\"]\n");
+    let mut layers = Layers { file: Some(path), ..Layers::default() };
+    let three = |layers: &Layers| {
+        let train = Settings::load(layers).unwrap().train;
+        (train.folds, train.seed.0, train.budget)
+    };
+    let seconds = |n| Budget::Until(Duration::from_secs(n));
+    assert_eq!(three(&layers), (6, 6, seconds(6)));
+    layers.environment = environment(&[
+        ("SERIN_TRAIN_FOLDS", "7"),
+        ("SERIN_TRAIN_SEED", "7"),
+        ("SERIN_DATA_IGNORE", "a, b,,"),
+        ("SERIN_SERVE_DATA_DIR", "elsewhere"),
+        // Not ours, or not settings.
+        ("SERIN_LOG", "debug"),
+        ("SERIN_CONFIG", "x"),
+        ("SERIN_TRAIN_COLOUR", "red"),
+        ("SERIN_GATES_MIN", "1"),
+        ("TRAIN_FOLDS", "9"),
+    ]);
+    assert_eq!(three(&layers), (7, 7, seconds(6)));
+    layers.options = vec![("train.folds", 8.into(), "--folds")];
+    assert_eq!(three(&layers), (8, 7, seconds(6)));
+    let settings = Settings::load(&layers).unwrap();
+    assert_eq!(settings.data.ignore, ["a", "b"]);
+    assert_eq!(settings.serve.data_dir, Path::new("elsewhere"));
+    // Tables are merged key by key; the rest of the defaults stays.
+    let gates = load("[gates.min]\naccuracy = 0.5\n[gates]\nmax_overlap = 0.2\n").unwrap().gates;
+    let gates = format!("{gates:?}");
+    assert!(gates.contains("beat_majority: true") && gates.contains("max_overlap: 0.2"), "{gates}");
+}
+
+/// How a file happens to write a value says nothing about how a variable must.
+#[test]
+fn a_variable_is_read_as_the_key_needs_it() {
+    let (_folder, path) = file(b"[data]\ntrain = \"one.csv\"\nholdout = 0\n");
+    let variables = [("SERIN_DATA_TRAIN", "a.csv,b.csv"), ("SERIN_DATA_HOLDOUT", "0.25")];
+    let layers = Layers { file: Some(path), environment: environment(&variables), ..Layers::default() };
+    let data = Settings::load(&layers).unwrap().data;
+    assert_eq!(data.train, [Path::new("a.csv"), Path::new("b.csv")]);
+    assert!((data.holdout - 0.25).abs() < 1e-12);
+}
+
+#[test]
+fn paths_of_a_file_are_relative_to_it() {
+    let text = b"[data]\ntrain = [\"a.csv\", \"/abs/b.csv\"]\ntest = \"parts/*.csv\"\n[serve]\ndata_dir = \"rows\"\n";
+    let (folder, path) = file(text);
+    let mut layers = Layers { file: Some(path), ..Layers::default() };
+    let settings = Settings::load(&layers).unwrap();
+    assert_eq!(settings.data.train, [folder.path().join("a.csv"), PathBuf::from("/abs/b.csv")]);
+    assert_eq!(settings.data.test, [folder.path().join("parts/*.csv")]);
+    assert_eq!(settings.serve.data_dir, folder.path().join("rows"));
+    // The default, an option and a variable mean the current folder.
+    assert_eq!(load("").unwrap().serve.data_dir, Path::new("serin-data"));
+    layers.options = vec![("data.train", vec!["c.csv"].into(), "--data")];
+    layers.environment = environment(&[("SERIN_DATA_TEST", "d.csv")]);
+    let settings = Settings::load(&layers).unwrap();
+    assert_eq!(settings.data.train, [Path::new("c.csv")]);
+    assert_eq!(settings.data.test, [Path::new("d.csv")]);
+}
+
+/// B76, B77
+#[test]
+fn what_is_no_readable_text_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let comment = b"# a line of comment, over and over\n".repeat(1 << 16);
+    assert!(comment.len() > 2 << 20);
+    let mut just_right = comment[..FILE_LIMIT_BYTES as usize - 1].to_vec();
+    just_right.push(b'\n');
+    let nested = format!("[data]\nignore = {}", "[".repeat(200_000));
+    let dotted = format!("{}x = 1", "a.".repeat(200_000));
+    let write = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        path
+    };
+    assert!(Settings::load(&Layers { file: Some(write("right", &just_right)), ..Layers::default() }).is_ok());
+    let cases = [
+        (write("large", &comment), "larger than 1048576 bytes"),
+        (write("latin-1", b"[data]\ntarget = \"gr\xf6sse\"\n"), "not UTF-8 text"),
+        (write("utf-16", b"\xff\xfe[\0d\0a\0t\0a\0]\0"), "not UTF-8 text"),
+        (write("nested", nested.as_bytes()), ""),
+        (write("dotted", dotted.as_bytes()), ""),
+        (write("binary", b"\0\0\0\x01"), ""),
+        (folder.path().to_owned(), "cannot be read"),
+        (folder.path().join("absent"), "cannot be read: No such file"),
+    ];
+    for (path, wanted) in cases {
+        let error = Settings::load(&Layers { file: Some(path.clone()), ..Layers::default() }).unwrap_err();
+        let said = message(&error);
+        assert!(said.starts_with(&path.display().to_string()) && said.contains(wanted), "{said}");
+        assert!(said.len() < 600, "{} bytes: {}", said.len(), &said[..300]);
+    }
+    #[cfg(unix)]
+    {
+        let path = folder.path().join("loop");
+        std::os::unix::fs::symlink(&path, &path).unwrap();
+        let error = Settings::load(&Layers { file: Some(path), ..Layers::default() }).unwrap_err();
+        assert!(matches!(error, ConfigError::Unreadable { .. }), "{error:?}");
+    }
+}
+
+/// Every `serin.toml` of the repository is right.
+#[test]
+fn the_sample_settings_load() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/digits/serin.toml");
+    let settings = Settings::load(&Layers { file: Some(path), ..Layers::default() }).unwrap();
+    assert_eq!((settings.project.as_str(), settings.data.target.as_deref()), ("digits", Some("digit")));
+    for entry in settings.data.train.iter().chain(&settings.data.test) {
+        assert!(entry.is_file(), "{}", entry.display());
+    }
+}
