@@ -1,0 +1,264 @@
+//! The command line: what can be typed, and its help.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueHint};
+
+/// From a table of numbers to a trained, gated, served and watched classifier.
+#[derive(Debug, Parser)]
+#[command(
+    name = "serin",
+    version,
+    about,
+    propagate_version = true,
+    max_term_width = 110,
+    arg_required_else_help = true
+)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 gate refused, 78 configuration, 130 interrupted.\n\
+                        Start with `serin demo`; the same with your own file: `serin demo --data FILE --target NAME`."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands, in the order of a model's life.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the whole story once, on an example or on your own file
+    Demo(DemoArgs),
+    /// Look at data before training
+    #[command(subcommand)]
+    Data(DataCommand),
+    /// Train, select, evaluate and gate a classifier
+    Train(TrainArgs),
+    /// Judge a model on labelled rows
+    Evaluate(EvaluateArgs),
+    /// Predict the class of rows
+    Predict(PredictArgs),
+    /// Show what is inside a model
+    Inspect(InspectArgs),
+    /// Serve a model over HTTP and keep every answer as a row
+    Serve(ServeArgs),
+    /// Settings: what they are and whether a file is right
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell to complete for
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Which columns of a file are what.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Columns")]
+pub struct ColumnArgs {
+    /// The column to predict
+    #[arg(long, value_name = "NAME")]
+    pub target: Option<String>,
+    /// Columns to leave out
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub ignore: Vec<String>,
+    /// A column carried through to predictions, never learnt from
+    #[arg(long = "id-column", value_name = "NAME")]
+    pub id: Option<String>,
+    /// A column of sample weights
+    #[arg(long = "weight-column", value_name = "NAME")]
+    pub weight: Option<String>,
+    /// Rows of one group never stand on both sides of a split
+    #[arg(long = "group-column", value_name = "NAME")]
+    pub group: Option<String>,
+    /// Split forward in time by this column
+    #[arg(long = "time-column", value_name = "NAME")]
+    pub time: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  serin train --data train.csv --target target --budget 60s\n  \
+    serin train --data 'parts/*.parquet' --target label --test holdout.csv --metric macro-f1 --out out/\n  \
+    serin train --data train.csv --target target --trials 30 --seed 17     # the same bundle digest every time")]
+pub struct TrainArgs {
+    /// Training rows: CSV (plain or gzip) or Parquet; a file, several, or a pattern
+    #[arg(long, value_name = "FILE", num_args = 1.., value_hint = ValueHint::FilePath)]
+    pub data: Vec<String>,
+    /// The frozen hold-out; without it a stratified share of the training rows is held out
+    #[arg(long, value_name = "FILE", num_args = 1.., value_hint = ValueHint::FilePath)]
+    pub test: Vec<String>,
+    #[command(flatten)]
+    pub columns: ColumnArgs,
+    /// Settings of the project
+    #[arg(long, value_name = "FILE", env = "SERIN_CONFIG", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+    /// Time for search, calibration and refit, such as 60s or 5m
+    #[arg(long, value_name = "TIME", conflicts_with = "trials")]
+    pub budget: Option<String>,
+    /// A number of trials instead of a time: exactly reproducible
+    #[arg(long, value_name = "N")]
+    pub trials: Option<i64>,
+    /// What selection maximises, such as macro-f1, accuracy, balanced-accuracy or log-loss
+    #[arg(long, value_name = "METRIC")]
+    pub metric: Option<String>,
+    /// Folds of cross-validation
+    #[arg(long, value_name = "N")]
+    pub folds: Option<i64>,
+    /// Where all randomness comes from
+    #[arg(long, value_name = "N")]
+    pub seed: Option<i64>,
+    /// Threads; 0 means all cores
+    #[arg(long, value_name = "N")]
+    pub threads: Option<i64>,
+    /// auto searches; reference trains the recipe of the system that Serin replaces
+    #[arg(long, value_name = "NAME")]
+    pub preset: Option<String>,
+    /// Share of the training rows held out when there is no --test; 0 evaluates out of fold
+    #[arg(long, value_name = "SHARE")]
+    pub holdout: Option<f64>,
+    /// The bundle that serves today: the new one must beat it
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub champion: Option<PathBuf>,
+    /// Where model.serin, report.html, evaluation.json and leaderboard.json go
+    #[arg(long, value_name = "DIR", default_value = "out", value_hint = ValueHint::DirPath)]
+    pub out: PathBuf,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  serin evaluate --model out/model.serin --data holdout.csv --json")]
+pub struct EvaluateArgs {
+    /// The bundle to judge
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub model: PathBuf,
+    /// Labelled rows
+    #[arg(long, value_name = "FILE", num_args = 1.., required = true, value_hint = ValueHint::FilePath)]
+    pub data: Vec<String>,
+    /// The column with the true class, when it is not called as in training
+    #[arg(long, value_name = "NAME")]
+    pub target: Option<String>,
+    /// Settings whose gates apply
+    #[arg(long, value_name = "FILE", env = "SERIN_CONFIG", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+    /// Another bundle to compare with, paired on the same rows
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub champion: Option<PathBuf>,
+    /// Print the evaluation as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  serin predict --model out/model.serin --data rows.csv --proba --out predictions.csv\n  \
+    serin predict --model out/model.serin --data rows.parquet --out predictions.parquet"
+)]
+pub struct PredictArgs {
+    /// The bundle to ask
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub model: PathBuf,
+    /// Rows; columns are found by name, others are left out
+    #[arg(long, value_name = "FILE", num_args = 1.., required = true, value_hint = ValueHint::FilePath)]
+    pub data: Vec<String>,
+    /// Add one column p_CLASS for each class
+    #[arg(long)]
+    pub proba: bool,
+    /// A column of the rows to carry through
+    #[arg(long = "id-column", value_name = "NAME")]
+    pub id: Option<String>,
+    /// Where predictions go, .csv or .parquet; without it CSV goes to standard output
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// The bundle to open
+    #[arg(value_name = "MODEL", value_hint = ValueHint::FilePath)]
+    pub model: PathBuf,
+    /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  serin serve out/model.serin --listen 127.0.0.1:8080 --data-dir serin-data &\n  \
+    curl -H 'content-type: text/csv' --data-binary @rows.csv http://127.0.0.1:8080/invocations"
+)]
+pub struct ServeArgs {
+    /// The bundle to serve
+    #[arg(value_name = "MODEL", value_hint = ValueHint::FilePath)]
+    pub model: PathBuf,
+    /// Address and port to listen on; port 0 takes a free one and prints it
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<SocketAddr>,
+    /// Where the journal and the inference table live
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub data_dir: Option<PathBuf>,
+    /// Settings of the project
+    #[arg(long, value_name = "FILE", env = "SERIN_CONFIG", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+}
+
+/// Commands about data.
+#[derive(Debug, Subcommand)]
+pub enum DataCommand {
+    /// Schema, missing values, duplicates, constants, leaks, class counts, correlations
+    #[command(
+        after_help = "Example:\n  serin data check --data train.csv --target target --test holdout.csv"
+    )]
+    Check(DataCheckArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct DataCheckArgs {
+    /// Rows to check
+    #[arg(long, value_name = "FILE", num_args = 1.., value_hint = ValueHint::FilePath)]
+    pub data: Vec<String>,
+    /// Rows that should not overlap with them
+    #[arg(long, value_name = "FILE", num_args = 1.., value_hint = ValueHint::FilePath)]
+    pub test: Vec<String>,
+    #[command(flatten)]
+    pub columns: ColumnArgs,
+    /// Settings of the project
+    #[arg(long, value_name = "FILE", env = "SERIN_CONFIG", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+    /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  serin demo\n  serin demo --data train.csv --target target --dir my-demo"
+)]
+pub struct DemoArgs {
+    /// Your own rows instead of the example's
+    #[arg(long, value_name = "FILE", requires = "target", value_hint = ValueHint::FilePath)]
+    pub data: Option<PathBuf>,
+    /// The column to predict
+    #[arg(long, value_name = "NAME", requires = "data")]
+    pub target: Option<String>,
+    /// Where the project is written; replaced only if an earlier demo made it
+    #[arg(long, value_name = "DIR", default_value = "serin-demo", value_hint = ValueHint::DirPath)]
+    pub dir: PathBuf,
+    /// Time for search, calibration and refit
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    pub budget: String,
+}
+
+/// Commands about settings.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Print every key with its default and what it means
+    Show,
+    /// Say whether a file is right, or where it is not
+    Check {
+        /// The file to check
+        #[arg(value_name = "FILE", default_value = "serin.toml", value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
+}

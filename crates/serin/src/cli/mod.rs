@@ -1,0 +1,67 @@
+//! The commands: one file each, plus what they share.
+
+mod args;
+mod config;
+mod data;
+mod demo;
+mod evaluate;
+mod exit;
+mod files;
+mod inspect;
+mod predict;
+mod printer;
+mod report;
+pub mod serve;
+mod settings;
+mod threads;
+mod train;
+mod watch;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+
+use args::{Cli, Command, DataCommand};
+use exit::Exit;
+
+/// Runs the program and says how it ended.
+#[must_use]
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let exit = match dispatch(&cli.command) {
+        Ok(exit) => exit,
+        Err(error) if is_broken_pipe(&error) => Exit::Done,
+        Err(error) => {
+            let chain: Vec<String> = error.chain().map(ToString::to_string).collect();
+            printer::talk(&format!("serin: {}", chain.join(": ")));
+            exit::of_error(&error)
+        }
+    };
+    exit.into()
+}
+
+fn dispatch(command: &Command) -> anyhow::Result<Exit> {
+    match command {
+        Command::Demo(args) => demo::run(args),
+        Command::Data(DataCommand::Check(args)) => data::run(args),
+        Command::Train(args) => train::run(args),
+        Command::Evaluate(args) => evaluate::run(args),
+        Command::Predict(args) => predict::run(args),
+        Command::Inspect(args) => inspect::run(args),
+        Command::Serve(args) => serve::run(args),
+        Command::Config(command) => config::run(command),
+        Command::Completions { shell } => {
+            // Into memory first: the generator panics when a reader goes away.
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "serin", &mut script);
+            printer::data(&String::from_utf8_lossy(&script))?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+/// Whoever read our output went away; that is not a failure of ours.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let is = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::BrokenPipe;
+    error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>()).any(is)
+}

@@ -1,0 +1,66 @@
+//! Every limit of the gateway, with its name and unit.
+
+use std::time::Duration;
+
+/// What the gateway takes, and how long it waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// A body, as sent and again when decoded. SageMaker's own limit is the same 6 MiB.
+    pub body_bytes: usize,
+    /// Rows in one request.
+    pub rows: usize,
+    /// Arrays and objects within each other.
+    pub json_depth: usize,
+    /// One CSV cell or JSON string.
+    pub cell_bytes: usize,
+    /// Header fields of a request.
+    pub header_count: usize,
+    /// Request line and header fields together.
+    pub head_bytes: usize,
+    /// Path and query.
+    pub uri_bytes: usize,
+    /// Open connections; further ones wait in the kernel's queue.
+    pub connections: usize,
+    /// Streams of one HTTP/2 connection.
+    pub http2_streams: u32,
+    /// From accepting a connection to its first byte.
+    pub first_byte: Duration,
+    /// From the first byte of a request to the end of its head.
+    pub head: Duration,
+    /// Between two requests of a connection.
+    pub idle: Duration,
+    /// From the end of the head to the answer.
+    pub request: Duration,
+    /// For the requests in hand, once told to stop.
+    pub drain: Duration,
+    /// For loading the last captured rows, once stopped.
+    pub settle: Duration,
+    /// A body up to this size is parsed on the thread that read it.
+    pub inline_body_bytes: usize,
+    /// Up to so many rows are predicted on the thread that read them; more would hold up its other connections.
+    pub inline_rows: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes: 6 << 20,
+            rows: 10_000,
+            json_depth: 32,
+            cell_bytes: 64 << 10,
+            header_count: 64,
+            head_bytes: 40 << 10,
+            uri_bytes: 8 << 10,
+            connections: 4_096,
+            http2_streams: 100,
+            first_byte: Duration::from_secs(5),
+            head: Duration::from_secs(10),
+            idle: Duration::from_secs(60),
+            request: Duration::from_secs(30),
+            drain: Duration::from_secs(30),
+            settle: Duration::from_secs(5),
+            inline_body_bytes: 64 << 10,
+            inline_rows: 32,
+        }
+    }
+}

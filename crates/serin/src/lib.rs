@@ -1,0 +1,12 @@
+//! How Serin is reached: the gateway, the pages and the commands.
+//!
+//! A library beside the program, so that tests can call what the commands call. The modules stand in reading order,
+//! and a module imports only from those above it.
+
+pub mod telemetry;
+
+pub mod gateway;
+
+pub mod web;
+
+pub mod cli;

@@ -1,0 +1,115 @@
+//! Ctrl-C while training, and the demonstration from its first line to its last.
+
+use std::fs;
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::process::{Running, run, serin};
+use super::rows::animals;
+
+#[test]
+fn ctrl_c_keeps_the_best_so_far() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    fs::write(at.join("rows.csv"), animals(40, 1).csv()).unwrap();
+    let words = ["train", "--data", "rows.csv", "--target", "animal", "--ignore", "id", "--budget", "1h"];
+    let mut training = Running::start(&mut serin(at, &words));
+    // The first line about trials comes when some have been judged.
+    training.wait_for("search: trial");
+    training.interrupt();
+    let ran = training.end().expect(0);
+    assert!(ran.stderr.contains("stopping: "), "{}", ran.stderr);
+    assert!(
+        ran.stderr.ends_with("interrupted: this is the best of the trials made so far\n"),
+        "{}",
+        ran.stderr
+    );
+    assert!(ran.stdout.contains("gate passed") && ran.stdout.contains("out/model.serin"), "{}", ran.stdout);
+    let inside = run(at, &["inspect", "out/model.serin"]).expect(0).stdout;
+    assert!(inside.contains("ended by interrupted"), "{inside}");
+    let predicted =
+        run(at, &["predict", "--model", "out/model.serin", "--data", "rows.csv"]).expect(0).stdout;
+    assert_eq!(predicted.lines().count(), 121);
+}
+
+#[test]
+fn the_demonstration_tells_the_whole_story() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let ran = run(at, &["demo", "--budget", "3s", "--dir", "d"]).expect(0);
+    let mut rest = ran.stdout.as_str();
+    for wanted in [
+        "1. A project",
+        "2. Check the data",
+        "3. Train, select, evaluate and gate",
+        "majority",
+        "4. Serve it, and send real requests",
+        "200 requests",
+        "drained cleanly",
+        "5. Every answer is a row in a SQL database",
+        "select predicted",
+        "6. Summary",
+        "what to type next",
+        "serin demo --data your.csv --target your_column",
+    ] {
+        let place = rest
+            .find(wanted)
+            .unwrap_or_else(|| panic!("{wanted} is not there, or too early:\n{}", ran.stdout));
+        rest = &rest[place..];
+    }
+    for file in ["serin.toml", "train.csv", "holdout.csv", "README.md", "out/model.serin", "out/report.html"]
+    {
+        assert!(at.join("d").join(file).is_file(), "{file}");
+    }
+    assert_eq!(answers(&at.join("d")), 200);
+    // What it says to type works.
+    run(at, &["config", "check", "d/serin.toml"]).expect(0);
+    run(at, &["inspect", "d/out/model.serin"]).expect(0);
+}
+
+#[test]
+fn the_demonstration_takes_other_rows_and_spares_other_folders() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let text = animals(40, 1).csv();
+    let without_ids: Vec<&str> = text.lines().filter_map(|line| Some(line.split_once(',')?.1)).collect();
+    fs::write(at.join("animals.csv"), without_ids.join("\n")).unwrap();
+    fs::create_dir(at.join("mine")).unwrap();
+    fs::write(at.join("mine/notes.txt"), "precious").unwrap();
+    let go = |dir: &str| {
+        run(at, &["demo", "--data", "animals.csv", "--target", "animal", "--budget", "1s", "--dir", dir])
+    };
+
+    let refused = go("mine").expect(1);
+    assert!(
+        refused.stderr.contains("mine: exists and was not made by a demonstration"),
+        "{}",
+        refused.stderr
+    );
+    assert!(refused.stderr.contains("--dir"), "{}", refused.stderr);
+    let file = go("animals.csv").expect(1);
+    assert!(file.stderr.contains("animals.csv"), "{}", file.stderr);
+    assert_eq!(fs::read_dir(at.join("mine")).unwrap().count(), 1);
+    assert_eq!(fs::read_to_string(at.join("mine/notes.txt")).unwrap(), "precious");
+
+    // A folder of an earlier demonstration is replaced.
+    for _ in 0..2 {
+        let ran = go("d").expect(0);
+        assert!(
+            ran.stdout.contains("animals.csv") && ran.stdout.contains("what to type next"),
+            "{}",
+            ran.stdout
+        );
+        assert_eq!(answers(&at.join("d")), 120);
+    }
+    let absent = run(at, &["demo", "--data", "absent.csv", "--target", "animal", "--dir", "e"]).expect(1);
+    assert!(absent.stderr.contains("absent.csv: no such file"), "{}", absent.stderr);
+    assert!(!at.join("e").join("serin.toml").exists());
+}
+
+/// Rows in the inference table of a demonstration.
+fn answers(folder: &Path) -> i64 {
+    let table = Connection::open(folder.join("serin-data/inferences.db")).unwrap();
+    table.query_row("SELECT count(*) FROM inferences WHERE status = 200", [], |row| row.get(0)).unwrap()
+}
