@@ -283,6 +283,10 @@ pub fn portfolio(families: &[FamilyName], rows: usize) -> Vec<Candidate> {
     let wanted = PORTFOLIO.iter().filter(|(family, _)| families.contains(family));
     let mut candidates: Vec<Candidate> =
         wanted.map(|(family, values)| candidate(*family, values, rows)).collect();
+    if rows >= FEW_ROWS {
+        // Where one trial may take the budget, boosting goes first: its time grows slowest with the rows.
+        candidates.sort_by_key(|candidate| !matches!(candidate.model, FamilyParameters::Boosting(_)));
+    }
     candidates.insert(REFERENCE_POSITION.min(candidates.len()), Candidate::reference());
     candidates
 }
