@@ -3,7 +3,9 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use rand_chacha::rand_core::Rng;
-use serin_ml::forest::{Combination, DecisionRule, Forest, ForestParts, LeafKind, Node, TreeParts};
+use serin_ml::forest::{
+    Addition, Combination, DecisionRule, Forest, ForestParts, LeafKind, Node, Scratch, TreeParts,
+};
 use serin_ml::matrix::Matrix;
 use serin_ml::seed::Seed;
 
@@ -29,7 +31,14 @@ fn forest() -> Forest {
             let left = nodes.len() as u32;
             let threshold = f64::from(uniform(&mut rng) as f32);
             let feature = rng.next_u32() % FEATURES as u32;
-            nodes[leaf] = Node::Split { feature, threshold, missing_left: true, left, right: left + 1 };
+            nodes[leaf] = Node::Split {
+                feature,
+                threshold,
+                missing_left: true,
+                zero_is_missing: false,
+                left,
+                right: left + 1,
+            };
             nodes.extend([Node::Leaf { row: 0 }; 2]);
         }
         for node in &mut nodes {
@@ -38,7 +47,7 @@ fn forest() -> Forest {
                 leaf_values.push(uniform(&mut rng) - 0.5);
             }
         }
-        TreeParts { output: (tree % CLASSES) as u32, nodes }
+        TreeParts { output: (tree % CLASSES) as u32, nodes, covers: Vec::new() }
     });
     let trees = trees.collect();
     Forest::new(&ForestParts {
@@ -46,10 +55,12 @@ fn forest() -> Forest {
         n_outputs: CLASSES,
         rule: DecisionRule::SingleLess,
         combination: Combination::Sum,
+        addition: Addition::Double,
         leaf_kind: LeafKind::Scalar,
         base: vec![0.0; CLASSES],
         trees,
         leaf_values,
+        category_sets: Vec::new(),
     })
     .unwrap()
 }

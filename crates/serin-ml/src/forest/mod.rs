@@ -4,13 +4,19 @@
 //! or random forests with a class distribution in each. [`ForestParts`] is the open form in which a forest is built
 //! and stored; turning it into a [`Forest`] checks everything, so that evaluation has nothing left to check.
 
+mod categories;
+mod compiled;
 mod evaluate;
 pub mod grow;
+mod parts;
 mod structure;
 mod threshold;
 mod xgboost;
 
-pub use structure::{
-    Combination, DecisionRule, Forest, ForestParts, InvalidForest, LeafKind, Node, TreeParts,
+pub use categories::CategorySet;
+pub use compiled::Scratch;
+pub use parts::{
+    Addition, Combination, DecisionRule, ForestParts, InvalidForest, LeafKind, Node, TreeParts, ZERO_LIMIT,
 };
+pub use structure::Forest;
 pub use xgboost::{NotXgboost, to_xgboost_json};

@@ -1,150 +1,58 @@
-//! What a forest is made of, and the checks between its stored and its usable form.
+//! The usable form of a forest, and the checks between it and its parts.
 
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
+use super::categories::{self, CategorySet};
+use super::compiled::Compiled;
+use super::parts::{
+    Addition, Combination, DecisionRule, ForestParts, InvalidForest, LeafKind, Node, TreeParts, ZERO_LIMIT,
+    check_sizes, is_threshold, leaf_width,
+};
 use super::threshold;
 
 /// A checked ensemble of decision trees, laid out for evaluation.
 ///
 /// Every index in it is in range, every tree is a tree (no cycle, no shared node), and every number is finite: it can
 /// only be made from [`ForestParts`], by [`Forest::new`] or by decoding, and both check.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(try_from = "ForestParts", into = "ForestParts")]
 pub struct Forest {
     pub(super) n_features: usize,
     pub(super) n_outputs: usize,
     pub(super) rule: DecisionRule,
     pub(super) combination: Combination,
+    pub(super) addition: Addition,
     pub(super) leaf_kind: LeafKind,
     pub(super) base: Vec<f64>,
     pub(super) trees: Vec<FlatTree>,
     /// The nodes of all trees; the two children of a node are neighbours.
     pub(super) nodes: Vec<FlatNode>,
-    /// For each node, whether a missing value goes right; false in leaves.
-    pub(super) missing_right: Vec<bool>,
+    /// For each node, its [`flags`].
+    pub(super) flags: Vec<u8>,
+    /// Whether any node needs more than a comparison.
+    pub(super) has_special_nodes: bool,
     /// For each node, its row of `leaf_values` (leaves) or zero (splits).
     pub(super) leaf_of_node: Vec<u32>,
     pub(super) leaf_values: Vec<f64>,
+    pub(super) category_sets: Vec<CategorySet>,
+    /// For each node, its cover; empty when unknown.
+    pub(super) covers: Vec<f32>,
+    /// The same trees in a faster form, where they are small enough; follows from the rest and is never stored.
+    pub(super) compiled: Option<Box<Compiled>>,
 }
 
-/// The open form of a forest: what a trainer or importer fills in and what is stored.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ForestParts {
-    /// Values in a row.
-    pub n_features: usize,
-    /// Values in a result: classes, as a rule.
-    pub n_outputs: usize,
-    /// How a value is compared with a threshold.
-    pub rule: DecisionRule,
-    /// How the leaves that a row reaches become the result.
-    pub combination: Combination,
-    /// What a leaf holds.
-    pub leaf_kind: LeafKind,
-    /// Added to the combined leaves; `n_outputs` values.
-    pub base: Vec<f64>,
-    /// The trees, in the order in which their leaves are added.
-    pub trees: Vec<TreeParts>,
-    /// Rows of 1 ([`LeafKind::Scalar`]) or `n_outputs` ([`LeafKind::Vector`]) values; leaves may share a row.
-    pub leaf_values: Vec<f64>,
-}
-
-/// One tree; node 0 is its root.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct TreeParts {
-    /// The output that its scalar leaves are added to; 0 for vector leaves.
-    pub output: u32,
-    /// The nodes, each reached exactly once from the root.
-    pub nodes: Vec<Node>,
-}
-
-/// A node of a tree.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub enum Node {
-    /// A question about one feature.
-    Split {
-        /// Which value of the row is asked for.
-        feature: u32,
-        /// What it is compared with, under the forest's [`DecisionRule`].
-        threshold: f64,
-        /// Whether a missing value goes left.
-        missing_left: bool,
-        /// Index of the node for smaller values.
-        left: u32,
-        /// Index of the node for larger values.
-        right: u32,
-    },
-    /// The end of a path.
-    Leaf {
-        /// Which row of the forest's `leaf_values` it holds.
-        row: u32,
-    },
-}
-
-/// When a value goes left.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DecisionRule {
-    /// The value, rounded to single precision, is less than the threshold, itself a single: XGBoost's rule and ours.
-    SingleLess,
-    /// The value is less than or equal to the threshold, in double precision: LightGBM's rule.
-    DoubleAtMost,
-}
-
-/// How the trees' leaves are combined.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Combination {
-    /// Their sum: boosting.
-    Sum,
-    /// Their mean over the trees: random forests.
-    Mean,
-}
-
-/// What a leaf holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LeafKind {
-    /// One number for the one output of its tree.
-    Scalar,
-    /// One number for each output.
-    Vector,
-}
-
-/// Why parts do not make a forest. Trees and nodes count from 0.
-#[derive(Debug, Clone, PartialEq, Error)]
-#[non_exhaustive]
-pub enum InvalidForest {
-    #[error("the forest has no trees")]
-    NoTrees,
-    #[error("the forest has no outputs")]
-    NoOutputs,
-    #[error("{what} has {found} values, expected {expected}")]
-    Length { what: &'static str, found: usize, expected: usize },
-    #[error("the forest is too large: {what}")]
-    TooLarge { what: &'static str },
-    #[error("base value {output} is not finite")]
-    Base { output: usize },
-    #[error("leaf value {index} is not finite")]
-    LeafValue { index: usize },
-    #[error("tree {tree} adds to output {output}, but there are {n_outputs}")]
-    Output { tree: usize, output: u32, n_outputs: usize },
-    #[error("tree {tree} has no nodes")]
-    EmptyTree { tree: usize },
-    #[error("tree {tree}, node {node}: feature {feature} of {n_features}")]
-    Feature { tree: usize, node: usize, feature: u32, n_features: usize },
-    #[error(
-        "tree {tree}, node {node}: the threshold {threshold} is not a finite number of the rule's precision"
-    )]
-    Threshold { tree: usize, node: usize, threshold: f64 },
-    #[error("tree {tree}, node {node}: child {child} of {n_nodes} nodes")]
-    Child { tree: usize, node: usize, child: u32, n_nodes: usize },
-    #[error("tree {tree}, node {node}: leaf row {row} of {rows}")]
-    LeafRow { tree: usize, node: usize, row: u32, rows: usize },
-    #[error("tree {tree}, node {node}: reached more than once")]
-    ReachedTwice { tree: usize, node: usize },
-    #[error("tree {tree}, node {node}: never reached from the root")]
-    Unreached { tree: usize, node: usize },
+/// What a node needs beside its comparison.
+pub(super) mod flags {
+    /// A missing value goes right.
+    pub const MISSING_RIGHT: u8 = 1;
+    /// Zero is missing.
+    pub const ZERO_IS_MISSING: u8 = 2;
+    /// The bound is the number of a category set.
+    pub const CATEGORY: u8 = 4;
+    /// The members of the set go left.
+    pub const LISTED_LEFT: u8 = 8;
+    /// The node is more than a comparison.
+    pub const SPECIAL: u8 = ZERO_IS_MISSING | CATEGORY;
 }
 
 impl Forest {
@@ -159,17 +67,25 @@ impl Forest {
             n_outputs: parts.n_outputs,
             rule: parts.rule,
             combination: parts.combination,
+            addition: parts.addition,
             leaf_kind: parts.leaf_kind,
             base: parts.base.clone(),
             trees: Vec::with_capacity(parts.trees.len()),
             nodes: Vec::new(),
-            missing_right: Vec::new(),
+            flags: Vec::new(),
+            has_special_nodes: false,
             leaf_of_node: Vec::new(),
             leaf_values: parts.leaf_values.clone(),
+            category_sets: parts.category_sets.clone(),
+            covers: Vec::new(),
+            compiled: None,
         };
+        let has_covers = parts.trees.iter().all(|tree| !tree.covers.is_empty());
         for (index, tree) in parts.trees.iter().enumerate() {
-            forest.add(index, tree, leaf_rows)?;
+            forest.add(index, tree, leaf_rows, has_covers)?;
         }
+        forest.has_special_nodes = forest.flags.iter().any(|flags| flags & flags::SPECIAL != 0);
+        forest.compiled = Compiled::new(&forest).map(Box::new);
         Ok(forest)
     }
 
@@ -180,16 +96,23 @@ impl Forest {
         let trees = self.trees.iter().zip(ends).map(|(tree, end)| TreeParts {
             output: tree.output,
             nodes: (tree.root..end).map(|index| self.node(tree.root, index)).collect(),
+            covers: self
+                .covers
+                .get(tree.root as usize..end as usize)
+                .map(<[f32]>::to_vec)
+                .unwrap_or_default(),
         });
         ForestParts {
             n_features: self.n_features,
             n_outputs: self.n_outputs,
             rule: self.rule,
             combination: self.combination,
+            addition: self.addition,
             leaf_kind: self.leaf_kind,
             base: self.base.clone(),
             trees: trees.collect(),
             leaf_values: self.leaf_values.clone(),
+            category_sets: self.category_sets.clone(),
         }
     }
 
@@ -242,17 +165,46 @@ impl Forest {
         leaf_width(self.leaf_kind, self.n_outputs)
     }
 
+    /// Where the row of a walk goes from node `index`, and `index` itself in a leaf: the rule in full, for every node.
+    pub(super) fn next(&self, index: usize, row: &[f64]) -> usize {
+        let (node, flags) = (self.nodes[index], self.flags[index]);
+        // A forest without features consists of leaves only, and then there is nothing to read.
+        let Some(&value) = row.get(node.feature as usize).filter(|_| !node.is_leaf()) else { return index };
+        let is_missing = value.is_nan() || flags & flags::ZERO_IS_MISSING != 0 && value.abs() <= ZERO_LIMIT;
+        let right = if is_missing {
+            flags & flags::MISSING_RIGHT != 0
+        } else if flags & flags::CATEGORY != 0 {
+            self.is_listed(node.bound as usize, value) != (flags & flags::LISTED_LEFT != 0)
+        } else {
+            value >= node.bound
+        };
+        node.left as usize + usize::from(right)
+    }
+
+    /// Whether category set `set` has `value`.
+    pub(super) fn is_listed(&self, set: usize, value: f64) -> bool {
+        categories::category(self.rule, value)
+            .is_some_and(|category| self.category_sets[set].contains(category))
+    }
+
     /// Checks one tree and appends its nodes, children side by side.
-    fn add(&mut self, index: usize, tree: &TreeParts, leaf_rows: usize) -> Result<(), InvalidForest> {
+    fn add(
+        &mut self,
+        index: usize,
+        tree: &TreeParts,
+        leaf_rows: usize,
+        has_covers: bool,
+    ) -> Result<(), InvalidForest> {
         let n_nodes = tree.nodes.len();
-        if n_nodes == 0 {
-            return Err(InvalidForest::EmptyTree { tree: index });
-        }
+        check_tree(index, tree)?;
         let root = self.nodes.len();
         if u32::try_from(root + n_nodes).is_err() {
             return Err(InvalidForest::TooLarge { what: "nodes" });
         }
         self.reserve_nodes(1);
+        if has_covers {
+            self.covers.resize(root + n_nodes, 0.0);
+        }
         let mut reached = vec![false; n_nodes];
         let mut depth = 0;
         // (index in the parts, index in the layout, depth)
@@ -260,45 +212,35 @@ impl Forest {
         reached[0] = true;
         while let Some((from, to, level)) = pending.pop() {
             depth = depth.max(level);
-            match tree.nodes[from] {
+            if has_covers {
+                self.covers[to] = tree.covers[from];
+            }
+            let (left, right) = match tree.nodes[from] {
                 Node::Leaf { row } => {
                     if row as usize >= leaf_rows {
                         return Err(InvalidForest::LeafRow { tree: index, node: from, row, rows: leaf_rows });
                     }
                     self.leaf_of_node[to] = row;
                     self.nodes[to] = FlatNode::leaf(to as u32);
+                    continue;
                 }
-                Node::Split { feature, threshold, missing_left, left, right } => {
-                    if feature as usize >= self.n_features {
-                        let n_features = self.n_features;
-                        return Err(InvalidForest::Feature { tree: index, node: from, feature, n_features });
+                Node::Split { left, right, .. } | Node::Category { left, right, .. } => (left, right),
+            };
+            self.check_question(tree.nodes[from], index, from)?;
+            for child in [left, right] {
+                match reached.get_mut(child as usize) {
+                    None => return Err(InvalidForest::Child { tree: index, node: from, child, n_nodes }),
+                    Some(true) => {
+                        return Err(InvalidForest::ReachedTwice { tree: index, node: child as usize });
                     }
-                    if !is_threshold(self.rule, threshold) {
-                        return Err(InvalidForest::Threshold { tree: index, node: from, threshold });
-                    }
-                    for child in [left, right] {
-                        match reached.get_mut(child as usize) {
-                            None => {
-                                return Err(InvalidForest::Child { tree: index, node: from, child, n_nodes });
-                            }
-                            Some(true) => {
-                                return Err(InvalidForest::ReachedTwice {
-                                    tree: index,
-                                    node: child as usize,
-                                });
-                            }
-                            Some(seen) => *seen = true,
-                        }
-                    }
-                    let children = self.nodes.len();
-                    self.reserve_nodes(2);
-                    let bound = threshold::bound(self.rule, threshold);
-                    self.nodes[to] = FlatNode { bound, feature, left: children as u32 };
-                    self.missing_right[to] = !missing_left;
-                    pending.push((right as usize, children + 1, level + 1));
-                    pending.push((left as usize, children, level + 1));
+                    Some(seen) => *seen = true,
                 }
             }
+            let children = self.nodes.len();
+            self.reserve_nodes(2);
+            (self.nodes[to], self.flags[to]) = flat(self.rule, tree.nodes[from], to as u32, children as u32);
+            pending.push((right as usize, children + 1, level + 1));
+            pending.push((left as usize, children, level + 1));
         }
         if let Some(node) = reached.iter().position(|seen| !seen) {
             return Err(InvalidForest::Unreached { tree: index, node });
@@ -307,25 +249,60 @@ impl Forest {
         Ok(())
     }
 
+    /// Checks what a node asks for.
+    fn check_question(&self, question: Node, tree: usize, node: usize) -> Result<(), InvalidForest> {
+        let n_features = self.n_features;
+        match question {
+            Node::Split { feature, .. } | Node::Category { feature, .. }
+                if feature as usize >= n_features =>
+            {
+                Err(InvalidForest::Feature { tree, node, feature, n_features })
+            }
+            Node::Split { threshold, .. } if !is_threshold(self.rule, threshold) => {
+                Err(InvalidForest::Threshold { tree, node, threshold })
+            }
+            Node::Category { set, .. } if set as usize >= self.category_sets.len() => {
+                Err(InvalidForest::Set { tree, node, set, sets: self.category_sets.len() })
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn reserve_nodes(&mut self, count: usize) {
         let length = self.nodes.len() + count;
         self.nodes.resize(length, FlatNode::leaf(0));
-        self.missing_right.resize(length, false);
+        self.flags.resize(length, 0);
         self.leaf_of_node.resize(length, 0);
     }
 
     fn node(&self, root: u32, index: u32) -> Node {
-        let node = self.nodes[index as usize];
+        let (node, flags) = (self.nodes[index as usize], self.flags[index as usize]);
         if node.is_leaf() {
             return Node::Leaf { row: self.leaf_of_node[index as usize] };
         }
-        Node::Split {
-            feature: node.feature,
-            threshold: threshold::threshold(self.rule, node.bound),
-            missing_left: !self.missing_right[index as usize],
-            left: node.left - root,
-            right: node.left + 1 - root,
+        let (feature, left, right) = (node.feature, node.left - root, node.left + 1 - root);
+        let missing_left = flags & flags::MISSING_RIGHT == 0;
+        if flags & flags::CATEGORY != 0 {
+            let listed_left = flags & flags::LISTED_LEFT != 0;
+            return Node::Category {
+                feature,
+                set: node.bound as u32,
+                listed_left,
+                missing_left,
+                left,
+                right,
+            };
         }
+        let threshold = threshold::threshold(self.rule, node.bound);
+        let zero_is_missing = flags & flags::ZERO_IS_MISSING != 0;
+        Node::Split { feature, threshold, missing_left, zero_is_missing, left, right }
+    }
+}
+
+impl PartialEq for Forest {
+    /// Equal in all that is stored.
+    fn eq(&self, other: &Self) -> bool {
+        self.to_parts() == other.to_parts()
     }
 }
 
@@ -344,7 +321,7 @@ impl From<Forest> for ForestParts {
 }
 
 /// Where a tree begins.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct FlatTree {
     pub(super) root: u32,
     /// Where its scalar leaves are added.
@@ -376,59 +353,35 @@ impl FlatNode {
     }
 }
 
-impl PartialEq for FlatNode {
-    /// By bits, so that leaves (NaN bounds) are equal.
-    fn eq(&self, other: &Self) -> bool {
-        (self.bound.to_bits(), self.feature, self.left) == (other.bound.to_bits(), other.feature, other.left)
+/// Checks what can be said of a tree before it is walked.
+fn check_tree(index: usize, tree: &TreeParts) -> Result<(), InvalidForest> {
+    let n_nodes = tree.nodes.len();
+    if n_nodes == 0 {
+        return Err(InvalidForest::EmptyTree { tree: index });
+    }
+    if !tree.covers.is_empty() && tree.covers.len() != n_nodes {
+        return Err(InvalidForest::Covers { tree: index, found: tree.covers.len(), n_nodes });
+    }
+    match tree.covers.iter().position(|cover| !(cover.is_finite() && *cover >= 0.0)) {
+        Some(node) => Err(InvalidForest::Cover { tree: index, node, cover: tree.covers[node] }),
+        None => Ok(()),
     }
 }
 
-/// Checks everything that is not inside a tree; answers the number of leaf rows.
-fn check_sizes(parts: &ForestParts) -> Result<usize, InvalidForest> {
-    if parts.n_outputs == 0 {
-        return Err(InvalidForest::NoOutputs);
+/// The layout of `node` at place `to`, whose children begin at `left`.
+fn flat(rule: DecisionRule, node: Node, to: u32, left: u32) -> (FlatNode, u8) {
+    let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
+    match node {
+        Node::Leaf { .. } => (FlatNode::leaf(to), 0),
+        Node::Split { feature, threshold, missing_left, zero_is_missing, .. } => (
+            FlatNode { bound: threshold::bound(rule, threshold), feature, left },
+            flag(!missing_left, flags::MISSING_RIGHT) | flag(zero_is_missing, flags::ZERO_IS_MISSING),
+        ),
+        Node::Category { feature, set, listed_left, missing_left, .. } => (
+            FlatNode { bound: f64::from(set), feature, left },
+            flags::CATEGORY
+                | flag(!missing_left, flags::MISSING_RIGHT)
+                | flag(listed_left, flags::LISTED_LEFT),
+        ),
     }
-    if parts.trees.is_empty() {
-        return Err(InvalidForest::NoTrees);
-    }
-    if u32::try_from(parts.n_features).is_err() || u32::try_from(parts.n_outputs).is_err() {
-        return Err(InvalidForest::TooLarge { what: "features or outputs" });
-    }
-    if parts.base.len() != parts.n_outputs {
-        return Err(InvalidForest::Length {
-            what: "base",
-            found: parts.base.len(),
-            expected: parts.n_outputs,
-        });
-    }
-    if let Some(output) = parts.base.iter().position(|value| !value.is_finite()) {
-        return Err(InvalidForest::Base { output });
-    }
-    let width = leaf_width(parts.leaf_kind, parts.n_outputs);
-    let rows = parts.leaf_values.len() / width;
-    if rows * width != parts.leaf_values.len() {
-        let found = parts.leaf_values.len();
-        return Err(InvalidForest::Length { what: "leaf values", found, expected: (rows + 1) * width });
-    }
-    if let Some(index) = parts.leaf_values.iter().position(|value| !value.is_finite()) {
-        return Err(InvalidForest::LeafValue { index });
-    }
-    for (tree, TreeParts { output, .. }) in parts.trees.iter().enumerate() {
-        let n_outputs = if parts.leaf_kind == LeafKind::Vector { 1 } else { parts.n_outputs };
-        if *output as usize >= n_outputs {
-            return Err(InvalidForest::Output { tree, output: *output, n_outputs });
-        }
-    }
-    Ok(rows)
-}
-
-fn leaf_width(kind: LeafKind, n_outputs: usize) -> usize {
-    match kind {
-        LeafKind::Scalar => 1,
-        LeafKind::Vector => n_outputs,
-    }
-}
-
-fn is_threshold(rule: DecisionRule, threshold: f64) -> bool {
-    threshold.is_finite() && (rule == DecisionRule::DoubleAtMost || f64::from(threshold as f32) == threshold)
 }

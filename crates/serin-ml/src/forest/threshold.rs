@@ -3,7 +3,7 @@
 //! XGBoost compares in single precision, LightGBM in double with "at most". Both are a cut of the number line, so each
 //! has a double `bound` with exactly the same answers for every double value. The walk then needs no conversions.
 
-use super::structure::DecisionRule;
+use super::parts::DecisionRule;
 
 /// The double `bound` for which `value < bound` holds exactly when `rule` sends `value` to the left of `threshold`.
 ///

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use super::structure::{Combination, DecisionRule, Forest, LeafKind, Node, TreeParts};
+use super::parts::{Combination, DecisionRule, LeafKind, Node, TreeParts};
+use super::structure::Forest;
 
 /// Why a forest has no equal among XGBoost's softmax models.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -13,6 +14,8 @@ pub enum NotXgboost {
     Kind,
     #[error("values are compared in double precision, XGBoost compares in single")]
     Rule,
+    #[error("some splits take zeros for missing values or ask for categories")]
+    Nodes,
     #[error("a softmax model needs at least 2 outputs")]
     Outputs,
     #[error("the trees are not in rounds of one tree an output")]
@@ -22,7 +25,7 @@ pub enum NotXgboost {
 /// The text of a `multi:softprob` model in XGBoost's JSON format (version 2.1; `doc/model.schema` in its sources).
 ///
 /// Base values become part of the first round's leaves, for XGBoost before 3.1 has one base score for all classes.
-/// Gains and covers are not kept by a [`Forest`] and are written as zero: the file predicts, it does not explain.
+/// Gains are not kept by a [`Forest`] and are written as zero; covers are, where they are known.
 ///
 /// # Errors
 /// When the forest has no such form.
@@ -33,6 +36,9 @@ pub fn to_xgboost_json(forest: &Forest) -> Result<String, NotXgboost> {
     }
     if parts.rule != DecisionRule::SingleLess {
         return Err(NotXgboost::Rule);
+    }
+    if forest.has_special_nodes {
+        return Err(NotXgboost::Nodes);
     }
     let n_outputs = parts.n_outputs;
     if n_outputs < 2 {
@@ -99,7 +105,7 @@ fn tree_json(index: usize, tree: &TreeParts, n_features: usize, leaf_value: impl
     let mut defaults = Vec::with_capacity(n_nodes);
     for (node_index, node) in tree.nodes.iter().enumerate() {
         match *node {
-            Node::Split { feature, threshold, missing_left, left, right } => {
+            Node::Split { feature, threshold, missing_left, left, right, .. } => {
                 parents[left as usize] = node_index as i64;
                 parents[right as usize] = node_index as i64;
                 lefts.push(i64::from(left));
@@ -108,6 +114,8 @@ fn tree_json(index: usize, tree: &TreeParts, n_features: usize, leaf_value: impl
                 conditions.push(threshold as f32);
                 defaults.push(u8::from(missing_left));
             }
+            // `to_xgboost_json` has refused them.
+            Node::Category { .. } => {}
             Node::Leaf { row } => {
                 lefts.push(-1);
                 rights.push(-1);
@@ -132,7 +140,7 @@ fn tree_json(index: usize, tree: &TreeParts, n_features: usize, leaf_value: impl
         "split_conditions": conditions,
         "split_indices": features,
         "split_type": vec![0_u8; n_nodes],
-        "sum_hessian": vec![0.0_f32; n_nodes],
+        "sum_hessian": if tree.covers.is_empty() { vec![0.0; n_nodes] } else { tree.covers.clone() },
         "tree_param": {
             "num_deleted": "0",
             "num_feature": n_features.to_string(),

@@ -19,8 +19,10 @@ use thiserror::Error;
 const MAGIC: &[u8; 6] = b"SERIN\0";
 const HEADER_BYTES: usize = 6 + 2 + 4 + 32;
 
-/// The format this build writes, and the newest it reads.
-pub const FORMAT: u16 = 1;
+/// The format this build writes, and the only one it reads.
+///
+/// 2: trees keep covers, category splits and their way of addition.
+pub const FORMAT: u16 = 2;
 /// Longest table of contents accepted.
 pub const CONTENTS_LIMIT_BYTES: usize = 64 * 1024;
 /// Largest bundle accepted.
@@ -44,6 +46,10 @@ pub enum ContainerError {
     NotABundle,
     #[error("bundle format {found} is newer than this build reads ({FORMAT}): use a newer serin")]
     NewerFormat { found: u16 },
+    #[error(
+        "bundle format {found} is older than this build reads ({FORMAT}): train again, or use the serin that made it"
+    )]
+    OlderFormat { found: u16 },
     #[error("the file ends early: {expected} bytes expected, {found} found")]
     Truncated { expected: u64, found: u64 },
     #[error("{extra} bytes follow the last section")]
@@ -104,8 +110,11 @@ pub fn unpack(bytes: &[u8]) -> Result<(Vec<Section>, String), ContainerError> {
         return Err(ContainerError::Truncated { expected: HEADER_BYTES as u64, found });
     }
     let format = u16::from_le_bytes([bytes[6], bytes[7]]);
-    if format > FORMAT || format == 0 {
+    if format > FORMAT {
         return Err(ContainerError::NewerFormat { found: format });
+    }
+    if format < FORMAT {
+        return Err(ContainerError::OlderFormat { found: format });
     }
     let length = u32::from_le_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]) as usize;
     if length > CONTENTS_LIMIT_BYTES {

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::forest::{
-    Combination, DecisionRule, Forest, ForestParts, InvalidForest, LeafKind, Node, TreeParts,
+    Addition, Combination, DecisionRule, Forest, ForestParts, InvalidForest, LeafKind, Node, TreeParts,
 };
 use crate::matrix::Matrix;
 use crate::observer::Observer;
@@ -510,12 +510,15 @@ fn boosted(model: &BoostedModel) -> Result<Boosted, BoostingError> {
                 feature: node.split_feature,
                 threshold: f64::from(threshold(node.split_cond)),
                 missing_left: node.default_left,
+                zero_is_missing: false,
                 // A negative index, which only a leaf has, becomes one that no tree contains.
                 left: u32::try_from(node.left).unwrap_or(u32::MAX),
                 right: u32::try_from(node.right).unwrap_or(u32::MAX),
             }
         });
-        trees.push(TreeParts { output: output.start as u32, nodes: nodes.collect() });
+        let nodes = nodes.collect();
+        let covers = tree.nodes().iter().map(|node| node.sum_hess.max(0.0)).collect();
+        trees.push(TreeParts { output: output.start as u32, nodes, covers });
     }
     let total: f64 = gains.iter().sum();
     if total > 0.0 {
@@ -526,10 +529,12 @@ fn boosted(model: &BoostedModel) -> Result<Boosted, BoostingError> {
         n_outputs: model.n_outputs(),
         rule: DecisionRule::SingleLess,
         combination: Combination::Sum,
+        addition: Addition::Double,
         leaf_kind: LeafKind::Scalar,
         base: model.base_scores().iter().map(|score| f64::from(*score)).collect(),
         trees,
         leaf_values,
+        category_sets: Vec::new(),
     })
     .map_err(BoostingError::Invalid)?;
     Ok(Boosted { forest, importances: gains, rounds })

@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use rand_chacha::rand_core::Rng;
 use serin_ml::forest::grow::{ClassWeight, GrowError, GrowParameters, MaxFeatures, Splitter, grow};
 use serin_ml::forest::{
-    Combination, DecisionRule, Forest, ForestParts, InvalidForest, LeafKind, Node, TreeParts,
+    Addition, CategorySet, Combination, DecisionRule, Forest, ForestParts, InvalidForest, LeafKind, Node,
+    Scratch, TreeParts, ZERO_LIMIT,
 };
 use serin_ml::matrix::Matrix;
 use serin_ml::observer::{Observer, Silent};
@@ -15,7 +16,11 @@ use serin_ml::seed::Seed;
 // Structure
 
 fn split(feature: u32, threshold: f64, left: u32, right: u32) -> Node {
-    Node::Split { feature, threshold, missing_left: true, left, right }
+    Node::Split { feature, threshold, missing_left: true, zero_is_missing: false, left, right }
+}
+
+fn category(feature: u32, set: u32, left: u32, right: u32) -> Node {
+    Node::Category { feature, set, listed_left: true, missing_left: false, left, right }
 }
 
 fn leaf(row: u32) -> Node {
@@ -29,16 +34,19 @@ fn parts() -> ForestParts {
         n_outputs: 2,
         rule: DecisionRule::SingleLess,
         combination: Combination::Sum,
+        addition: Addition::Double,
         leaf_kind: LeafKind::Scalar,
         base: vec![0.5, -0.5],
         trees: vec![
             TreeParts {
                 output: 0,
                 nodes: vec![split(0, 1.5, 2, 1), leaf(0), split(2, 0.0, 3, 4), leaf(1), leaf(2)],
+                covers: vec![9.0, 4.0, 5.0, 2.0, 3.0],
             },
-            TreeParts { output: 1, nodes: vec![leaf(3)] },
+            TreeParts { output: 1, nodes: vec![leaf(3)], covers: vec![9.0] },
         ],
         leaf_values: vec![1.0, 2.0, 4.0, 8.0],
+        category_sets: vec![CategorySet::from_members(&[1, 40])],
     }
 }
 
@@ -88,7 +96,26 @@ fn whatever_is_wrong_is_refused_with_its_place() {
         ("tree 0, node 0: reached more than once", |p| p.trees[0].nodes[2] = split(0, 0.0, 0, 4)),
         ("tree 0, node 2: reached more than once", |p| p.trees[0].nodes[2] = split(0, 0.0, 2, 4)),
         ("tree 0, node 3: reached more than once", |p| p.trees[0].nodes[2] = split(0, 0.0, 3, 3)),
-        ("tree 0, node 5: never reached from the root", |p| p.trees[0].nodes.push(leaf(0))),
+        ("tree 0, node 5: never reached from the root", |p| {
+            p.trees[0].nodes.push(leaf(0));
+            p.trees[0].covers.push(0.0);
+        }),
+        ("tree 0 has 5 covers for 6 nodes", |p| p.trees[0].nodes.push(leaf(0))),
+        ("tree 1, node 0: the cover -1 is negative or not finite", |p| p.trees[1].covers[0] = -1.0),
+        ("tree 0, node 2: category set 1 of 1", |p| p.trees[0].nodes[2] = category(0, 1, 3, 4)),
+        ("tree 0, node 2: feature 3 of 3", |p| p.trees[0].nodes[2] = category(3, 0, 3, 4)),
+        ("tree 0, node 2: child 5 of 5 nodes", |p| p.trees[0].nodes[2] = category(0, 0, 5, 4)),
+        ("a leaf value is not a single-precision number, but is added as one", |p| {
+            p.addition = Addition::SingleFromBase;
+            p.leaf_values[0] = 0.1;
+        }),
+        ("a mean is added in double precision only", |p| {
+            (p.addition, p.combination) = (Addition::SingleFromBase, Combination::Mean);
+        }),
+        ("3 trees are not whole rounds of one tree for each of 2 outputs", |p| {
+            p.combination = Combination::Mean;
+            p.trees.push(p.trees[1].clone());
+        }),
         ("tree 0, node 3: leaf row 4 of 4", |p| p.trees[0].nodes[3] = leaf(4)),
     ];
     for (message, change) in cases {
@@ -121,87 +148,155 @@ fn a_chain_of_a_hundred_thousand_nodes_needs_no_stack() {
     }
     nodes.push(leaf(1));
     parts.trees[0].nodes = nodes;
+    parts.trees[0].covers.clear();
     let forest = Forest::new(&parts).unwrap();
     assert_eq!(evaluate(&forest, &[0.0, 0.0, 0.0])[0], 2.5);
     assert_eq!(forest.validate(), Ok(()));
 }
 
-/// A forest drawn from `seed`: some trees of some depth, single rule or double.
+/// A forest drawn from `seed`, of every kind there is: trees of few leaves or of many, both rules, both ways to add,
+/// splits that take zeros for missing and splits on categories.
 fn random_parts(seed: u64) -> ForestParts {
     let mut rng = Seed(seed).rng();
     let mut draw = move |limit: u32| rng.next_u32() % limit;
     let (n_features, n_outputs) = (draw(5) + 1, draw(4) + 1);
     let vector = draw(2) == 0;
     let rule = if draw(2) == 0 { DecisionRule::SingleLess } else { DecisionRule::DoubleAtMost };
+    // Most leaves of a tree: within 32, within 64, beyond.
+    let splits = [30, 60, 150][draw(3) as usize];
+    let has_special = draw(2) == 0;
+    let cuts = if draw(4) == 0 { 600 } else { 9 };
     let leaf_rows = 20;
     let trees = (0..draw(20) + 1).map(|_| {
         let mut nodes = vec![leaf(0)];
-        for _ in 0..draw(30) {
+        for _ in 0..draw(splits) {
             let at = draw(nodes.len() as u32) as usize;
             if matches!(nodes[at], Node::Leaf { .. }) {
                 let next = nodes.len() as u32;
-                let threshold = f64::from(draw(9)) / 4.0 - 1.0;
-                let missing_left = draw(2) == 0;
+                let feature = draw(n_features);
                 let (left, right) = if draw(2) == 0 { (next, next + 1) } else { (next + 1, next) };
-                nodes[at] = Node::Split { feature: draw(n_features), threshold, missing_left, left, right };
+                let missing_left = draw(2) == 0;
+                nodes[at] = if has_special && draw(3) == 0 {
+                    Node::Category {
+                        feature,
+                        set: draw(3),
+                        listed_left: draw(2) == 0,
+                        missing_left,
+                        left,
+                        right,
+                    }
+                } else {
+                    let threshold = f64::from(draw(cuts)) / 4.0 - 1.0;
+                    let zero_is_missing = has_special && draw(3) == 0;
+                    Node::Split { feature, threshold, missing_left, zero_is_missing, left, right }
+                };
                 nodes.extend([leaf(draw(leaf_rows)), leaf(draw(leaf_rows))]);
             }
         }
-        TreeParts { output: if vector { 0 } else { draw(n_outputs) }, nodes }
+        let covers = (0..nodes.len()).map(|i| i as f32 / 4.0).collect();
+        TreeParts { output: if vector { 0 } else { draw(n_outputs) }, nodes, covers }
     });
-    let trees = trees.collect();
+    let trees: Vec<TreeParts> = trees.collect();
     let width = if vector { n_outputs } else { 1 };
+    let addition = if !vector && seed % 2 == 0 { Addition::SingleFromBase } else { Addition::Double };
+    let number = |value: f64| if addition == Addition::Double { value } else { f64::from(value as f32) };
     ForestParts {
         n_features: n_features as usize,
         n_outputs: n_outputs as usize,
         rule,
         combination: if vector { Combination::Mean } else { Combination::Sum },
+        addition,
         leaf_kind: if vector { LeafKind::Vector } else { LeafKind::Scalar },
-        base: (0..n_outputs).map(|i| f64::from(i) / 3.0).collect(),
+        base: (0..n_outputs).map(|i| number(f64::from(i) / 3.0)).collect(),
         trees,
-        leaf_values: (0..leaf_rows * width).map(|i| f64::from(i * i % 17) / 7.0).collect(),
+        leaf_values: (0..leaf_rows * width).map(|i| number(f64::from(i * i % 17) / 7.0)).collect(),
+        category_sets: [&[0_u32, 2][..], &[], &[1, 3, 100]].map(CategorySet::from_members).to_vec(),
     }
 }
 
-/// Rows around the thresholds, on them, and missing.
+/// Rows around the thresholds, on them, missing, and of numbers that are odd in other ways.
 fn random_rows(seed: u64, rows: usize, columns: usize, missing: bool) -> Matrix {
+    const ODD: [f64; 14] = [
+        0.0,
+        -0.0,
+        5e-324,
+        -5e-324,
+        1e-36,
+        ZERO_LIMIT,
+        1.1e-35,
+        -1.1e-35,
+        1e300,
+        -1e300,
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+        100.0,
+        2_147_483_648.0,
+    ];
     let mut rng = Seed(seed).child("rows").rng();
     let values = (0..rows * columns).map(|_| match rng.next_u32() % 16 {
         0 if missing => f64::NAN,
         1 => (f64::from(rng.next_u32() % 9) / 4.0 - 1.0).next_down(),
         2 => (f64::from(rng.next_u32() % 9) / 4.0 - 1.0).next_up(),
+        3 => ODD[rng.next_u32() as usize % ODD.len()],
+        4 => f64::from(rng.next_u32() % 1300) / 8.0 - 1.0,
         _ => f64::from(rng.next_u32() % 17) / 8.0 - 1.0,
     });
     Matrix::new(rows, columns, values.collect())
 }
 
 /// The node of `tree` that is the leaf of `row`, by the definition.
-fn walk(rule: DecisionRule, tree: &TreeParts, row: &[f64]) -> usize {
+fn walk(parts: &ForestParts, tree: &TreeParts, row: &[f64]) -> usize {
     let mut at = 0;
-    while let Node::Split { feature, threshold, missing_left, left, right } = tree.nodes[at] {
-        let value = row[feature as usize];
-        let goes_left = match rule {
-            _ if value.is_nan() => missing_left,
-            DecisionRule::SingleLess => (value as f32) < threshold as f32,
-            DecisionRule::DoubleAtMost => value <= threshold,
+    loop {
+        let (goes_left, left, right) = match tree.nodes[at] {
+            Node::Leaf { .. } => return at,
+            Node::Split { feature, threshold, missing_left, zero_is_missing, left, right } => {
+                let value = row[feature as usize];
+                let goes_left = match parts.rule {
+                    _ if value.is_nan() || zero_is_missing && value.abs() <= ZERO_LIMIT => missing_left,
+                    DecisionRule::SingleLess => (value as f32) < threshold as f32,
+                    DecisionRule::DoubleAtMost => value <= threshold,
+                };
+                (goes_left, left, right)
+            }
+            Node::Category { feature, set, listed_left, missing_left, left, right } => {
+                let value = row[feature as usize];
+                let (whole, is_category) = match parts.rule {
+                    DecisionRule::SingleLess => {
+                        let value = value as f32;
+                        (f64::from(value.trunc()), value >= 0.0 && value < 16_777_216.0)
+                    }
+                    DecisionRule::DoubleAtMost => {
+                        (value.trunc(), value.trunc() >= 0.0 && value < 2_147_483_648.0)
+                    }
+                };
+                let is_listed = is_category && parts.category_sets[set as usize].contains(whole as u32);
+                (if value.is_nan() { missing_left } else { is_listed == listed_left }, left, right)
+            }
         };
         at = if goes_left { left } else { right } as usize;
     }
-    at
 }
 
 fn evaluate_by_definition(parts: &ForestParts, row: &[f64]) -> Vec<f64> {
     let mut sums = vec![0.0; parts.n_outputs];
+    let mut singles: Vec<f32> = parts.base.iter().map(|base| *base as f32).collect();
     for tree in &parts.trees {
-        let Node::Leaf { row: leaf } = tree.nodes[walk(parts.rule, tree, row)] else { unreachable!() };
+        let Node::Leaf { row: leaf } = tree.nodes[walk(parts, tree, row)] else { unreachable!() };
         match parts.leaf_kind {
-            LeafKind::Scalar => sums[tree.output as usize] += parts.leaf_values[leaf as usize],
+            LeafKind::Scalar => {
+                sums[tree.output as usize] += parts.leaf_values[leaf as usize];
+                singles[tree.output as usize] += parts.leaf_values[leaf as usize] as f32;
+            }
             LeafKind::Vector => {
                 for (k, sum) in sums.iter_mut().enumerate() {
                     *sum += parts.leaf_values[leaf as usize * parts.n_outputs + k];
                 }
             }
         }
+    }
+    if parts.addition == Addition::SingleFromBase {
+        return singles.into_iter().map(f64::from).collect();
     }
     let trees = if parts.combination == Combination::Mean { parts.trees.len() as f64 } else { 1.0 };
     sums.iter().zip(&parts.base).map(|(sum, base)| sum / trees + base).collect()
@@ -216,6 +311,9 @@ proptest! {
         let forest = Forest::new(&parts).unwrap();
         let x = random_rows(seed, rows, parts.n_features, missing);
         let batch = forest.evaluate(&x);
+        let mut serial = vec![f64::NAN; rows * parts.n_outputs];
+        forest.evaluate_rows_into(x.values(), &mut Scratch::default(), &mut serial);
+        prop_assert_eq!(&serial, batch.values());
         for (i, row) in x.rows().enumerate() {
             let alone = evaluate(&forest, row);
             prop_assert_eq!(&alone, &evaluate_by_definition(&parts, row));
@@ -406,7 +504,7 @@ fn limits_on_trees_hold() {
             let mut counts = Vec::new();
             for tree in &parts.trees {
                 let mut rows = vec![0; tree.nodes.len()];
-                x.rows().for_each(|row| rows[walk(parts.rule, tree, row)] += 1);
+                x.rows().for_each(|row| rows[walk(&parts, tree, row)] += 1);
                 counts.extend(rows.into_iter().filter(|count| *count > 0));
             }
             counts
@@ -516,7 +614,7 @@ proptest! {
         for tree in &parts.trees {
             let mut counts = vec![[0.0; 3]; tree.nodes.len()];
             for (row, class) in x.rows().zip(&y) {
-                counts[walk(parts.rule, tree, row)][*class as usize] += 1.0;
+                counts[walk(&parts, tree, row)][*class as usize] += 1.0;
             }
             for (node, counts) in tree.nodes.iter().zip(&counts) {
                 let Node::Leaf { row } = node else { continue };

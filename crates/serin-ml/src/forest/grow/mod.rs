@@ -15,9 +15,10 @@ use rand_chacha::rand_core::Rng;
 use rayon::prelude::*;
 use thiserror::Error;
 
-use super::structure::{
-    Combination, DecisionRule, Forest, ForestParts, InvalidForest, LeafKind, Node, TreeParts,
+use super::parts::{
+    Addition, Combination, DecisionRule, ForestParts, InvalidForest, LeafKind, Node, TreeParts,
 };
+use super::structure::Forest;
 use crate::matrix::Matrix;
 use crate::observer::Observer;
 use crate::seed::Seed;
@@ -289,7 +290,7 @@ fn parts(trees: Vec<GrownTree>, n_features: usize, n_classes: usize) -> ForestPa
                     );
                 }
             }
-            TreeParts { output: 0, nodes: tree.nodes }
+            TreeParts { output: 0, nodes: tree.nodes, covers: tree.covers }
         })
         .collect();
     ForestParts {
@@ -297,10 +298,12 @@ fn parts(trees: Vec<GrownTree>, n_features: usize, n_classes: usize) -> ForestPa
         n_outputs: n_classes,
         rule: DecisionRule::SingleLess,
         combination: Combination::Mean,
+        addition: Addition::Double,
         leaf_kind: LeafKind::Vector,
         base: vec![0.0; n_classes],
         trees,
         leaf_values,
+        category_sets: Vec::new(),
     }
 }
 

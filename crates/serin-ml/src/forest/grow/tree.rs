@@ -8,6 +8,8 @@ use crate::seed::Seed;
 /// A grown tree; its leaves name rows of `leaves`.
 pub(super) struct GrownTree {
     pub(super) nodes: Vec<Node>,
+    /// For each node, the weight of the rows that reached it.
+    pub(super) covers: Vec<f32>,
     /// Leaves x classes: weighted shares.
     pub(super) leaves: Vec<f64>,
     /// For each feature, by how much its splits decreased the weighted Gini impurity.
@@ -87,6 +89,7 @@ pub(super) fn grow(
     let mut search = Search::new(columns, n_classes, parameters, seed.rng());
     let mut tree = GrownTree {
         nodes: vec![Node::Leaf { row: 0 }],
+        covers: vec![0.0],
         leaves: Vec::new(),
         decreases: vec![0.0; columns.len()],
     };
@@ -95,13 +98,14 @@ pub(super) fn grow(
     let mut pending = vec![Pending { node: 0, start: 0, end: rows.rows.len(), depth: 0 }];
     while let Some(Pending { node, start, end, depth }) = pending.pop() {
         rows.totals(start, end, &mut totals);
+        let sum: f64 = totals.iter().sum();
+        tree.covers[node] = sum as f32;
         let may_split = end - start >= parameters.min_samples_split
             && parameters.max_depth.is_none_or(|limit| depth < limit)
             && totals.iter().filter(|total| **total > 0.0).count() > 1;
         let split = if may_split { search.best(&rows.node(start, end, &totals)) } else { None };
         let Some(split) = split else {
             tree.nodes[node] = Node::Leaf { row: (tree.leaves.len() / n_classes) as u32 };
-            let sum: f64 = totals.iter().sum();
             tree.leaves.extend(totals.iter().map(|total| if sum > 0.0 { total / sum } else { 0.0 }));
             continue;
         };
@@ -117,10 +121,12 @@ pub(super) fn grow(
             feature: split.feature as u32,
             threshold: f64::from(split.threshold),
             missing_left: split.missing_left,
+            zero_is_missing: false,
             left: left as u32,
             right: left as u32 + 1,
         };
         tree.nodes.extend([Node::Leaf { row: 0 }; 2]);
+        tree.covers.extend([0.0; 2]);
         pending.push(Pending { node: left + 1, start: middle, end, depth: depth + 1 });
         pending.push(Pending { node: left, start, end: middle, depth: depth + 1 });
     }
