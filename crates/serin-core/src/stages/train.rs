@@ -285,6 +285,7 @@ fn card(
             seed: input.settings.train.seed.0,
             settings: input.recorded_settings.clone(),
             serin: env!("CARGO_PKG_VERSION").to_owned(),
+            imported: None,
         },
     }
 }

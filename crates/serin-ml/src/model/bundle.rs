@@ -7,6 +7,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::container::{self, ContainerError, Section};
+use super::foreign::Imported;
 use super::golden::{Golden, GoldenError};
 use crate::dataset::{Fingerprint, Schema};
 use crate::evaluate::{Evaluation, Metric};
@@ -94,6 +95,9 @@ pub struct Lineage {
     pub settings: Value,
     /// Version of serin that made it.
     pub serin: String,
+    /// Where it came from, when another program trained it: then there are no rows, seed or settings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported: Option<Imported>,
 }
 
 /// What may differ between two equal bundles; not covered by the digest.

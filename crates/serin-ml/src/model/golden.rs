@@ -12,7 +12,7 @@ use crate::train::Predictor;
 /// Largest difference of a probability that still counts as the same answer.
 pub const GOLDEN_TOLERANCE: f64 = 1e-6;
 /// Most rows kept.
-const ROW_LIMIT: usize = 100;
+pub(super) const ROW_LIMIT: usize = 100;
 
 /// Rows and the answers to them.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -51,11 +51,25 @@ impl Golden {
     /// Asks `predictor` about up to 100 of the rows of `x`, evenly spread, and keeps its answers.
     #[must_use]
     pub fn ask(predictor: &Predictor, x: &Matrix) -> Self {
-        let kept = x.n_rows().min(ROW_LIMIT);
+        Self::of(predictor, x, None, ROW_LIMIT)
+    }
+
+    /// Keeps up to `limit` of the rows of `x` with the probabilities (one row for each) that are expected of `predictor`.
+    pub(super) fn expect(predictor: &Predictor, x: &Matrix, expected: &Matrix, limit: usize) -> Self {
+        Self::of(predictor, x, Some(expected), limit)
+    }
+
+    fn of(predictor: &Predictor, x: &Matrix, expected: Option<&Matrix>, limit: usize) -> Self {
+        let kept = x.n_rows().min(limit);
         let rows = (0..kept).map(|i| {
-            let row = x.row(i * x.n_rows() / kept);
+            let i = i * x.n_rows() / kept;
+            let row = x.row(i);
             let mut probabilities = vec![0.0; predictor.n_classes];
-            let class = predictor.predict_into(row, &mut probabilities);
+            let mut class = predictor.predict_into(row, &mut probabilities);
+            if let Some(expected) = expected {
+                probabilities.copy_from_slice(expected.row(i));
+                class = predictor.decision.decide(&probabilities);
+            }
             let values = row.iter().map(|&value| (!value.is_nan()).then_some(value)).collect();
             GoldenRow { values, probabilities, class }
         });

@@ -2,8 +2,10 @@
 
 mod bundle;
 mod container;
+mod foreign;
 mod golden;
 
 pub use bundle::{BUNDLE_LIMIT_BYTES, Bundle, BundleError, Card, Contents, Lineage, Note};
 pub use container::{ContainerError, FORMAT};
+pub use foreign::{FromForeignError, GoldenRows, Imported};
 pub use golden::{GOLDEN_TOLERANCE, Golden, GoldenError, GoldenRow};

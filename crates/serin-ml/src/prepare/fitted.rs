@@ -70,6 +70,18 @@ impl FittedRecipe {
         self.steps.last().map_or(self.n_inputs, FittedStep::n_outputs)
     }
 
+    /// Whether rows come out as they go in, but for values beyond [`LARGEST_MAGNITUDE`].
+    #[must_use]
+    pub fn is_identity(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// The recipe that does nothing to rows of `n_inputs` values.
+    #[must_use]
+    pub fn identity(n_inputs: usize) -> Self {
+        Self { n_inputs, steps: Vec::new() }
+    }
+
     /// Replaces the content of `out` by the prepared row, [`Self::n_outputs`] values. Allocates only while `out` grows.
     ///
     /// Values that `row` has too few count as missing, values that it has too many are not read: a caller refuses such

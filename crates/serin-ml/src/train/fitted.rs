@@ -6,8 +6,10 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::forest::Scratch;
 use crate::matrix::Matrix;
 
+use super::imported::ImportedModel;
 use super::logistic::LogisticModel;
 use super::majority::PriorModel;
 use super::naive_bayes::NaiveBayesModel;
@@ -36,6 +38,8 @@ pub enum Model {
     NaiveBayes(NaiveBayesModel),
     /// Class shares.
     Prior(PriorModel),
+    /// Trees that were trained elsewhere.
+    Imported(ImportedModel),
 }
 
 impl Model {
@@ -49,6 +53,7 @@ impl Model {
             Self::Neighbours(model) => model.n_features(),
             Self::NaiveBayes(model) => model.n_features(),
             Self::Prior(model) => model.n_features(),
+            Self::Imported(model) => model.n_features(),
         }
     }
 
@@ -62,25 +67,54 @@ impl Model {
             Self::Neighbours(model) => model.n_classes(),
             Self::NaiveBayes(model) => model.n_classes(),
             Self::Prior(model) => model.n_classes(),
+            Self::Imported(model) => model.n_classes(),
         }
     }
 
     /// Writes the probability of each class for one `row` of [`Self::n_features`] finite or missing values into
-    /// `out`, which is [`Self::n_classes`] long. They are finite, not negative, and sum to 1 within 1e-12.
+    /// `out`, which is [`Self::n_classes`] long. They are finite, not negative, and sum to 1 within 1e-12 (but see
+    /// [`ImportedModel`]).
     ///
     /// # Panics
     /// When a length is wrong: that is a mistake of the calling code, never of data.
     pub fn probabilities_into(&self, row: &[f64], out: &mut [f64]) {
         assert_eq!(row.len(), self.n_features(), "a row must have as many values as the model has features");
         assert_eq!(out.len(), self.n_classes(), "the result needs room for every class");
+        self.rows_into(row, &mut ModelScratch::default(), out);
+    }
+
+    /// The same for rows that stand one after the other, into `out`: rows x classes. On this thread. The answers of a row
+    /// do not depend on the rows around it.
+    pub(super) fn rows_into(&self, rows: &[f64], scratch: &mut ModelScratch, out: &mut [f64]) {
         match self {
-            Self::Boosted(model) => model.probabilities_into(row, out),
-            Self::Forest(model) => model.probabilities_into(row, out),
+            // Trees are asked by many rows together.
+            Self::Boosted(model) => model.rows_into(rows, &mut scratch.forest, &mut scratch.scores, out),
+            Self::Forest(model) => model.rows_into(rows, &mut scratch.forest, out),
+            Self::Imported(model) => model.rows_into(rows, &mut scratch.forest, &mut scratch.scores, out),
+            _ => {
+                let width = self.n_features();
+                for (i, out) in out.chunks_exact_mut(self.n_classes()).enumerate() {
+                    self.row_into(&rows[i * width..(i + 1) * width], out);
+                }
+            }
+        }
+    }
+
+    fn row_into(&self, row: &[f64], out: &mut [f64]) {
+        match self {
             Self::Logistic(model) => model.probabilities_into(row, out),
             Self::Neighbours(model) => model.probabilities_into(row, out),
             Self::NaiveBayes(model) => model.probabilities_into(row, out),
             Self::Prior(model) => model.probabilities_into(out),
+            Self::Boosted(_) | Self::Forest(_) | Self::Imported(_) => {
+                self.rows_into(row, &mut ModelScratch::default(), out);
+            }
         }
+    }
+
+    /// Whether rows are only compared with thresholds, so that no value is too large.
+    pub(super) fn is_trees(&self) -> bool {
+        matches!(self, Self::Boosted(_) | Self::Forest(_) | Self::Imported(_))
     }
 
     /// Probabilities for every row of `x`: rows x classes. Rows are shared among the threads; as each is answered by
@@ -90,18 +124,14 @@ impl Model {
     /// When `x` has not [`Self::n_features`] columns: that is a mistake of the calling code, never of data.
     #[must_use]
     pub fn probabilities(&self, x: &Matrix) -> Matrix {
-        match self {
-            // Trees are walked by many rows together, which keeps them in the cache.
-            Self::Boosted(model) => return model.probabilities(x),
-            Self::Forest(model) => return model.probabilities(x),
-            _ => {}
-        }
-        let classes = self.n_classes();
+        assert_eq!(x.n_columns(), self.n_features(), "a row must have as many values as the model has features");
+        let (classes, width) = (self.n_classes(), self.n_features());
         let mut values = vec![0.0; x.n_rows() * classes];
-        values.par_chunks_mut((ROWS_A_BLOCK * classes).max(1)).enumerate().for_each(|(block, out)| {
-            for (offset, out) in out.chunks_mut(classes).enumerate() {
-                self.probabilities_into(x.row(block * ROWS_A_BLOCK + offset), out);
-            }
+        let blocks = values.par_chunks_mut((ROWS_A_BLOCK * classes).max(1)).enumerate();
+        blocks.for_each_init(ModelScratch::default, |scratch, (block, out)| {
+            let first = block * ROWS_A_BLOCK * width;
+            let rows = &x.values()[first..first + out.len() / classes * width];
+            self.rows_into(rows, scratch, out);
         });
         Matrix::new(x.n_rows(), classes, values)
     }
@@ -114,7 +144,7 @@ impl Model {
             Self::Boosted(model) => Some(model.importances()),
             Self::Forest(model) => Some(model.importances()),
             Self::Logistic(model) => Some(model.importances()),
-            Self::Neighbours(_) | Self::NaiveBayes(_) | Self::Prior(_) => None,
+            Self::Neighbours(_) | Self::NaiveBayes(_) | Self::Prior(_) | Self::Imported(_) => None,
         }
     }
 
@@ -130,8 +160,16 @@ impl Model {
             Self::Neighbours(model) => model.validate(),
             Self::NaiveBayes(model) => model.validate(),
             Self::Prior(model) => model.validate(),
+            Self::Imported(model) => model.validate(),
         }
     }
+}
+
+/// Buffers that models reuse from call to call.
+#[derive(Debug, Default)]
+pub(super) struct ModelScratch {
+    forest: Scratch,
+    scores: Vec<f64>,
 }
 
 /// Why a decoded model is refused.

@@ -15,6 +15,7 @@ mod ensemble;
 mod family;
 mod fitted;
 pub mod forests;
+mod imported;
 mod insight;
 mod leaderboard;
 mod logistic;
@@ -38,6 +39,7 @@ pub use family::{
 };
 pub use fitted::{InvalidModel, Model};
 pub use forests::{ExtraTreesParameters, FeatureChoice, RandomForestParameters};
+pub use imported::ImportedModel;
 pub use insight::{CurvePoint, FeatureImportance, importances, learning_curve};
 pub use leaderboard::{Leaderboard, LeaderboardRow, TrialStatus};
 pub use logistic::{ClassWeights, LogisticModel, LogisticParameters};
@@ -45,7 +47,7 @@ pub use majority::PriorModel;
 pub use naive_bayes::{NaiveBayesModel, NaiveBayesParameters};
 pub use neighbours::{Distance, NeighboursModel, NeighboursParameters, Votes};
 pub use parameters::{FamilyParameters, InvalidParameter};
-pub use predictor::{InvalidPredictor, Member, Predictor};
+pub use predictor::{InvalidPredictor, Member, PredictScratch, Predictor};
 pub use search::{Budget, Ended, FamilyName, UnknownFamily};
 pub use select::{
     CrossFittedRows, SEARCH_ROW_LIMIT, Scope, SelectError, SelectSettings, Selected, SelectionSummary,

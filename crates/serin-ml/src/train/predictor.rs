@@ -5,9 +5,16 @@ use thiserror::Error;
 
 use super::calibration::{Calibration, DecisionRule};
 use super::ensemble::Pool;
+use super::fitted::ModelScratch;
 use super::{InvalidModel, Model};
 use crate::matrix::Matrix;
 use crate::prepare::{FittedRecipe, InvalidRecipe};
+
+/// Rows that are prepared and answered together.
+const ROWS_A_BLOCK: usize = 256;
+
+/// Rows that a thread takes at a time.
+const ROWS_A_TASK: usize = 64;
 
 /// Most members an ensemble may have.
 pub const MEMBER_LIMIT: usize = 64;
@@ -43,6 +50,18 @@ pub struct Predictor {
     pub decision: DecisionRule,
 }
 
+/// Buffers that a thread reuses from call to call: once they have grown, nothing is allocated.
+#[derive(Debug, Default)]
+pub struct PredictScratch {
+    /// One row on its way through a recipe.
+    row: Vec<f64>,
+    /// The rows that come out.
+    prepared: Vec<f64>,
+    /// Members x rows x classes.
+    answers: Vec<f64>,
+    model: ModelScratch,
+}
+
 /// Why a decoded predictor cannot be used.
 #[derive(Debug, Error)]
 pub enum InvalidPredictor {
@@ -70,10 +89,34 @@ impl Predictor {
     /// Writes the calibrated probabilities of a raw row (`n_features` values, NaN where missing) into `probabilities`
     /// (`n_classes` long) and returns the index of the class chosen.
     pub fn predict_into(&self, row: &[f64], probabilities: &mut [f64]) -> usize {
-        let mut prepared = Vec::new();
-        self.pool_into(row, &mut prepared, probabilities);
-        self.calibration.apply_into(probabilities);
-        self.decision.decide(probabilities)
+        let mut class = [0];
+        self.predict_rows_into(row, &mut PredictScratch::default(), probabilities, &mut class);
+        class[0]
+    }
+
+    /// The same for raw `rows` that stand one after the other: `probabilities` is rows x `n_classes`, `classes` has one
+    /// place a row. On this thread. The answers of a row do not depend on the rows around it.
+    ///
+    /// # Panics
+    /// When the lengths do not go together: that is a mistake of the calling code, never of data.
+    pub fn predict_rows_into(
+        &self,
+        rows: &[f64],
+        scratch: &mut PredictScratch,
+        probabilities: &mut [f64],
+        classes: &mut [usize],
+    ) {
+        assert_eq!(rows.len(), classes.len() * self.n_features, "a row must have as many values as features");
+        assert_eq!(probabilities.len(), classes.len() * self.n_classes, "the result needs room for every class");
+        let blocks = probabilities.chunks_mut(ROWS_A_BLOCK * self.n_classes).zip(classes.chunks_mut(ROWS_A_BLOCK));
+        for (block, (probabilities, classes)) in blocks.enumerate() {
+            let first = block * ROWS_A_BLOCK * self.n_features;
+            self.pool_into(&rows[first..first + classes.len() * self.n_features], scratch, probabilities);
+            for (probabilities, class) in probabilities.chunks_exact_mut(self.n_classes).zip(classes) {
+                self.calibration.apply_into(probabilities);
+                *class = self.decision.decide(probabilities);
+            }
+        }
     }
 
     /// Probabilities (`rows` x `n_classes`) and chosen classes of many rows.
@@ -81,12 +124,14 @@ impl Predictor {
     pub fn predict(&self, x: &Matrix) -> (Matrix, Vec<u32>) {
         use rayon::prelude::*;
         let mut values = vec![0.0; x.n_rows() * self.n_classes];
-        let classes = values
-            .par_chunks_mut(self.n_classes)
-            .enumerate()
-            .map(|(i, probabilities)| class_code(self.predict_into(x.row(i), probabilities)))
-            .collect();
-        (Matrix::new(x.n_rows(), self.n_classes, values), classes)
+        let mut classes = vec![0; x.n_rows()];
+        let blocks = values.par_chunks_mut(ROWS_A_TASK * self.n_classes).zip(classes.par_chunks_mut(ROWS_A_TASK));
+        blocks.enumerate().for_each_init(PredictScratch::default, |scratch, (block, (probabilities, classes))| {
+            let first = block * ROWS_A_TASK * self.n_features;
+            let rows = &x.values()[first..first + classes.len() * self.n_features];
+            self.predict_rows_into(rows, scratch, probabilities, classes);
+        });
+        (Matrix::new(x.n_rows(), self.n_classes, values), classes.into_iter().map(class_code).collect())
     }
 
     /// Checks a decoded predictor: afterwards no row can make it panic or answer out of range.
@@ -130,20 +175,26 @@ impl Predictor {
         self.decision.validate(self.n_classes).map_err(|error| InvalidPredictor::Decision(error.to_string()))
     }
 
-    fn pool_into(&self, row: &[f64], prepared: &mut Vec<f64>, probabilities: &mut [f64]) {
+    fn pool_into(&self, rows: &[f64], scratch: &mut PredictScratch, probabilities: &mut [f64]) {
+        let PredictScratch { row, prepared, answers, model } = scratch;
         if let [only] = self.members.as_slice() {
-            only.recipe.apply_into(row, prepared);
-            only.model.probabilities_into(prepared, probabilities);
-            return;
+            let rows = only.prepared(rows, row, prepared);
+            return only.model.rows_into(rows, model, probabilities);
         }
-        let mut answer = vec![0.0; self.n_classes];
-        let mut pool = Pool::new(probabilities);
-        for member in &self.members {
-            member.recipe.apply_into(row, prepared);
-            member.model.probabilities_into(prepared, &mut answer);
-            pool.add(&answer, member.weight);
+        let length = probabilities.len();
+        answers.clear();
+        answers.resize(self.members.len() * length, 0.0);
+        for (member, answers) in self.members.iter().zip(answers.chunks_exact_mut(length.max(1))) {
+            member.model.rows_into(member.prepared(rows, row, prepared), model, answers);
         }
-        pool.finish();
+        for (place, row) in probabilities.chunks_exact_mut(self.n_classes).enumerate() {
+            let place = place * self.n_classes..(place + 1) * self.n_classes;
+            let mut pool = Pool::new(row);
+            for (member, answers) in self.members.iter().zip(answers.chunks_exact(length)) {
+                pool.add(&answers[place.clone()], member.weight);
+            }
+            pool.finish();
+        }
     }
 }
 
@@ -153,15 +204,31 @@ fn class_code(class: usize) -> u32 {
 }
 
 impl Member {
+    /// The rows that the model takes, for raw `rows` that stand one after the other.
+    fn prepared<'a>(&self, rows: &'a [f64], row: &mut Vec<f64>, prepared: &'a mut Vec<f64>) -> &'a [f64] {
+        // Trees take values of any magnitude: a recipe without steps has nothing to do for them.
+        if self.recipe.is_identity() && self.model.is_trees() {
+            return rows;
+        }
+        prepared.clear();
+        for raw in rows.chunks_exact(self.recipe.n_inputs().max(1)) {
+            self.recipe.apply_into(raw, row);
+            prepared.extend_from_slice(row);
+        }
+        prepared
+    }
+
     /// Probabilities (rows x classes) for raw rows.
     #[must_use]
     pub fn probabilities(&self, x: &Matrix) -> Matrix {
         let n_classes = self.model.n_classes();
         let mut values = vec![0.0; x.n_rows() * n_classes];
-        let mut prepared = Vec::new();
-        for (row, answer) in x.rows().zip(values.chunks_exact_mut(n_classes)) {
-            self.recipe.apply_into(row, &mut prepared);
-            self.model.probabilities_into(&prepared, answer);
+        let (mut row, mut prepared, mut scratch) = (Vec::new(), Vec::new(), ModelScratch::default());
+        let width = x.n_columns();
+        for (block, answers) in values.chunks_mut(ROWS_A_BLOCK * n_classes).enumerate() {
+            let first = block * ROWS_A_BLOCK * width;
+            let rows = &x.values()[first..first + answers.len() / n_classes * width];
+            self.model.rows_into(self.prepared(rows, &mut row, &mut prepared), &mut scratch, answers);
         }
         Matrix::new(x.n_rows(), n_classes, values)
     }

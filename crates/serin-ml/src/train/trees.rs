@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use crate::forest::grow::{GrowError, Grown};
-use crate::forest::{Combination, Forest, LeafKind};
+use crate::forest::{Combination, Forest, LeafKind, Scratch};
 use crate::matrix::Matrix;
 use crate::observer::Observer;
 use crate::seed::Seed;
@@ -111,27 +111,37 @@ impl BoostedModel {
         self.n_classes
     }
 
-    pub(super) fn probabilities_into(&self, row: &[f64], out: &mut [f64]) {
-        out.fill(0.0);
-        self.boosted.forest().evaluate_into(row, &mut out[..self.classes.len()]);
-        self.finish(out);
+    /// The classes that had rows, ascending: those that the trees tell apart.
+    #[must_use]
+    pub fn classes(&self) -> &[u32] {
+        &self.classes
     }
 
-    pub(super) fn probabilities(&self, x: &Matrix) -> Matrix {
-        let margins = self.boosted.forest().evaluate(x);
-        let mut probabilities = Matrix::zeros(x.n_rows(), self.n_classes);
-        for (i, margins) in margins.rows().enumerate() {
-            let out = probabilities.row_mut(i);
-            out[..margins.len()].copy_from_slice(margins);
-            self.finish(out);
+    /// Probabilities of rows, one after the other; `margins` is a buffer.
+    pub(super) fn rows_into(
+        &self,
+        rows: &[f64],
+        scratch: &mut Scratch,
+        margins: &mut Vec<f64>,
+        out: &mut [f64],
+    ) {
+        let present = self.classes.len();
+        if present == self.n_classes {
+            self.boosted.forest().evaluate_rows_into(rows, scratch, out);
+            for row in out.chunks_exact_mut(present) {
+                softmax(row);
+            }
+            return;
         }
-        probabilities
-    }
-
-    /// Makes probabilities of the margins at the front of `out`.
-    fn finish(&self, out: &mut [f64]) {
-        softmax(&mut out[..self.classes.len()]);
-        super::arithmetic::spread(out, &self.classes);
+        margins.clear();
+        margins.resize(out.len() / self.n_classes * present, 0.0);
+        self.boosted.forest().evaluate_rows_into(rows, scratch, margins);
+        out.fill(0.0);
+        for (margins, out) in margins.chunks_exact(present).zip(out.chunks_exact_mut(self.n_classes)) {
+            out[..present].copy_from_slice(margins);
+            softmax(&mut out[..present]);
+            super::arithmetic::spread(out, &self.classes);
+        }
     }
 
     pub(super) fn importances(&self) -> Vec<f64> {
@@ -173,17 +183,10 @@ impl ForestModel {
         self.forest.n_outputs()
     }
 
-    pub(super) fn probabilities_into(&self, row: &[f64], out: &mut [f64]) {
-        self.forest.evaluate_into(row, out);
-        normalise(out);
-    }
-
-    pub(super) fn probabilities(&self, x: &Matrix) -> Matrix {
-        let mut probabilities = self.forest.evaluate(x);
-        for i in 0..probabilities.n_rows() {
-            normalise(probabilities.row_mut(i));
-        }
-        probabilities
+    /// Probabilities of rows, one after the other.
+    pub(super) fn rows_into(&self, rows: &[f64], scratch: &mut Scratch, out: &mut [f64]) {
+        self.forest.evaluate_rows_into(rows, scratch, out);
+        out.chunks_exact_mut(self.n_classes()).for_each(normalise);
     }
 
     pub(super) fn importances(&self) -> Vec<f64> {

@@ -73,6 +73,7 @@ pub fn contents(data: &Dataset, selected: &Selected) -> Contents {
                 seed: 17,
                 settings: json!({"folds": 3}),
                 serin: "0.1.0".to_owned(),
+                imported: None,
             },
         },
         predictor: selected.predictor.clone(),

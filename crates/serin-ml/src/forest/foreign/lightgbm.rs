@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Flaw, ForeignFormat, ForeignModel, ImportError, Link, excerpt, finish};
+use super::{Flaw, ImportError, Link, ReadModel, excerpt};
 use crate::forest::{
     Addition, CategorySet, Combination, DecisionRule, ForestParts, LeafKind, Node, TreeParts, ZERO_LIMIT,
 };
@@ -16,7 +16,7 @@ const STATISTICS: [&str; 6] =
     ["split_gain", "leaf_weight", "internal_value", "internal_weight", "leaf_features", "shrinkage"];
 
 /// Reads a model.
-pub(super) fn read(bytes: &[u8]) -> Result<ForeignModel, ImportError> {
+pub(super) fn read(bytes: &[u8]) -> Result<ReadModel, ImportError> {
     let text = std::str::from_utf8(bytes).map_err(|_| invalid(Flaw::Syntax, None, "the text is not UTF-8"))?;
     let mut lines = Lines { rest: text };
     let header = Header::read(&mut lines)?;
@@ -61,7 +61,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<ForeignModel, ImportError> {
     }
     // There are at least as many trees as outputs.
     forest.base = vec![0.0; header.n_outputs];
-    finish(ForeignFormat::LightgbmText, forest, header.link, Some(header.feature_names), bytes.len())
+    Ok(ReadModel { parts: forest, link: header.link, feature_names: Some(header.feature_names) })
 }
 
 /// The lines of the file that are left.

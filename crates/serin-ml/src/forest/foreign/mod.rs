@@ -11,6 +11,7 @@ mod ubjson;
 mod xgboost;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use super::{Forest, ForestParts, InvalidForest};
@@ -20,6 +21,8 @@ use super::{Forest, ForestParts, InvalidForest};
 pub struct ForeignModel {
     /// What file it was.
     pub format: ForeignFormat,
+    /// SHA-256 of the file, in hex.
+    pub digest: String,
     /// The features in the order of a row, where the file names them.
     pub feature_names: Option<Vec<String>>,
     /// The trees; their results are scores, one for each output.
@@ -184,13 +187,29 @@ impl From<InvalidForest> for ImportError {
 /// # Errors
 /// Says what the file is instead, what in it is not supported, or what is wrong with it and where.
 pub fn read_foreign(bytes: &[u8]) -> Result<ForeignModel, ImportError> {
-    match recognise(bytes)? {
-        ForeignFormat::LightgbmText => lightgbm::read(bytes),
-        ForeignFormat::XgboostJson => xgboost::read(json::Json::new(bytes), ForeignFormat::XgboostJson, bytes.len()),
-        ForeignFormat::XgboostUbjson => {
-            xgboost::read(ubjson::Ubjson::new(bytes), ForeignFormat::XgboostUbjson, bytes.len())
-        }
+    let format = recognise(bytes)?;
+    let ReadModel { parts, link, feature_names } = match format {
+        ForeignFormat::LightgbmText => lightgbm::read(bytes)?,
+        ForeignFormat::XgboostJson => xgboost::read(json::Json::new(bytes), bytes.len())?,
+        ForeignFormat::XgboostUbjson => xgboost::read(ubjson::Ubjson::new(bytes), bytes.len())?,
+    };
+    let n_nodes = parts.trees.iter().map(|tree| tree.nodes.len()).sum();
+    check_expansion(bytes.len(), n_nodes, parts.n_features)?;
+    if let Some(names) = &feature_names
+        && names.len() != parts.n_features
+    {
+        let problem = format!("{} feature names for {} features", names.len(), parts.n_features);
+        return Err(ImportError::invalid(Flaw::Length, None, problem));
     }
+    let digest = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(ForeignModel { format, digest, feature_names, forest: Forest::new(&parts)?, link })
+}
+
+/// What a reader finds in a file.
+struct ReadModel {
+    parts: ForestParts,
+    link: Link,
+    feature_names: Option<Vec<String>>,
 }
 
 /// The format that `bytes` begin like.
@@ -241,25 +260,6 @@ fn check_expansion(file_bytes: usize, n_nodes: usize, n_features: usize) -> Resu
     let problem =
         format!("{n_nodes} nodes and {n_features} features are more than {file_bytes} bytes can describe");
     Err(ImportError::invalid(Flaw::Length, None, problem))
-}
-
-fn finish(
-    format: ForeignFormat,
-    parts: ForestParts,
-    link: Link,
-    feature_names: Option<Vec<String>>,
-    file_bytes: usize,
-) -> Result<ForeignModel, ImportError> {
-    let n_nodes = parts.trees.iter().map(|tree| tree.nodes.len()).sum();
-    check_expansion(file_bytes, n_nodes, parts.n_features)?;
-    if let Some(names) = &feature_names
-        && names.len() != parts.n_features
-    {
-        let problem = format!("{} feature names for {} features", names.len(), parts.n_features);
-        return Err(ImportError::invalid(Flaw::Length, None, problem));
-    }
-    let forest = Forest::new(&parts)?;
-    Ok(ForeignModel { format, feature_names, forest, link })
 }
 
 fn tree_place(tree: Option<usize>) -> String {

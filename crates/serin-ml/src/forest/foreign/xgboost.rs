@@ -1,7 +1,7 @@
 //! XGBoost's models, as its versions 1.0 to 3.x write them in JSON and UBJSON (`doc/tutorials/saving_model.rst`).
 
 use super::document::{Document, Kind, Number, unknown_key};
-use super::{Flaw, ForeignFormat, ForeignModel, ImportError, Link, check_expansion, excerpt, finish};
+use super::{Flaw, ImportError, Link, ReadModel, check_expansion, excerpt};
 use crate::forest::{
     Addition, CategorySet, Combination, DecisionRule, ForestParts, LeafKind, Node, TreeParts,
 };
@@ -12,11 +12,7 @@ const VERSIONS: std::ops::RangeInclusive<i32> = 1..=3;
 const CATEGORY_LIMIT: i32 = 1 << 24;
 
 /// Reads a model from a document of `file_bytes` bytes.
-pub(super) fn read(
-    mut document: impl Document,
-    format: ForeignFormat,
-    file_bytes: usize,
-) -> Result<ForeignModel, ImportError> {
+pub(super) fn read(mut document: impl Document, file_bytes: usize) -> Result<ReadModel, ImportError> {
     let mut learner = Learner { file_bytes, ..Learner::default() };
     let mut has_learner = false;
     document.enter_object()?;
@@ -40,7 +36,7 @@ pub(super) fn read(
     if !has_learner {
         return Err(missing("learner"));
     }
-    learner.finish(format)
+    learner.finish()
 }
 
 /// What the file says, before it is put together: its order is that of the alphabet.
@@ -180,7 +176,7 @@ impl Learner {
         arrays.parts(tree, &mut self.leaf_values, &mut self.category_sets)
     }
 
-    fn finish(mut self, format: ForeignFormat) -> Result<ForeignModel, ImportError> {
+    fn finish(mut self) -> Result<ReadModel, ImportError> {
         let objective = self.objective.ok_or_else(|| missing("objective"))?;
         let link = link(&objective)?;
         let booster = self.booster.ok_or_else(|| missing("name"))?;
@@ -226,8 +222,8 @@ impl Learner {
             leaf_values: self.leaf_values,
             category_sets: self.category_sets,
         };
-        let names = Some(self.feature_names).filter(|names| !names.is_empty());
-        finish(format, parts, link, names, self.file_bytes)
+        let feature_names = Some(self.feature_names).filter(|names| !names.is_empty());
+        Ok(ReadModel { parts, link, feature_names })
     }
 }
 
