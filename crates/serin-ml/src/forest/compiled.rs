@@ -16,6 +16,7 @@
 //! Either way the leaf of every tree is the one that the walk finds, and leaves are added in the same order.
 
 use std::collections::BTreeMap;
+use std::hint::select_unpredictable;
 
 use super::parts::{LeafKind, ZERO_LIMIT};
 use super::structure::{Forest, flags};
@@ -51,6 +52,7 @@ pub(super) struct Compiled {
 /// Buffers that evaluation reuses.
 #[derive(Debug, Default)]
 pub struct Scratch {
+    ends: Vec<u32>,
     narrow_words: Vec<u32>,
     wide_words: Vec<u64>,
     narrow: Block<i8>,
@@ -146,10 +148,66 @@ impl<L: Lane> Default for Block<L> {
 }
 
 /// A rank of one row, shifted so that signed comparison (which every x86-64 has for vectors) compares ranks.
+///
+/// What is taken from a split is its right side where the rank is above the cut, else its left side; leaves to the right
+/// have higher numbers, so that is a maximum. These are functions of their own, not inlined, because only then does the
+/// compiler know that the arrays are apart and make vector instructions of the loops.
 trait Lane: Copy + PartialOrd + Default {
     type Answer: Copy + Ord + Default + Into<u16>;
     fn of_rank(rank: usize) -> Self;
     fn answer(leaf: u8) -> Self::Answer;
+    /// `answer` where `self` is above `cut`, else 0.
+    fn above(self, cut: Self, answer: Self::Answer) -> Self::Answer;
+
+    #[inline(never)]
+    fn take_leaves(
+        ranks: &[Self; BLOCK_ROWS],
+        cut: Self,
+        left: Self::Answer,
+        right: Self::Answer,
+        out: &mut [Self::Answer; BLOCK_ROWS],
+    ) {
+        for i in 0..BLOCK_ROWS {
+            out[i] = left.max(ranks[i].above(cut, right));
+        }
+    }
+
+    #[inline(never)]
+    fn take_right_leaf(
+        ranks: &[Self; BLOCK_ROWS],
+        cut: Self,
+        right: Self::Answer,
+        out: &mut [Self::Answer; BLOCK_ROWS],
+    ) {
+        for i in 0..BLOCK_ROWS {
+            out[i] = out[i].max(ranks[i].above(cut, right));
+        }
+    }
+
+    #[inline(never)]
+    fn take_left_leaf(
+        ranks: &[Self; BLOCK_ROWS],
+        cut: Self,
+        left: Self::Answer,
+        right: &[Self::Answer; BLOCK_ROWS],
+        out: &mut [Self::Answer; BLOCK_ROWS],
+    ) {
+        for i in 0..BLOCK_ROWS {
+            out[i] = left.max(ranks[i].above(cut, right[i]));
+        }
+    }
+
+    #[inline(never)]
+    fn take_splits(
+        ranks: &[Self; BLOCK_ROWS],
+        cut: Self,
+        right: &[Self::Answer; BLOCK_ROWS],
+        out: &mut [Self::Answer; BLOCK_ROWS],
+    ) {
+        for i in 0..BLOCK_ROWS {
+            out[i] = out[i].max(ranks[i].above(cut, right[i]));
+        }
+    }
 }
 
 impl Lane for i8 {
@@ -160,6 +218,10 @@ impl Lane for i8 {
     fn answer(leaf: u8) -> u8 {
         leaf
     }
+    #[inline(always)]
+    fn above(self, cut: Self, answer: u8) -> u8 {
+        u8::from(self > cut).wrapping_neg() & answer
+    }
 }
 
 impl Lane for i16 {
@@ -169,6 +231,10 @@ impl Lane for i16 {
     }
     fn answer(leaf: u8) -> u16 {
         u16::from(leaf)
+    }
+    #[inline(always)]
+    fn above(self, cut: Self, answer: u16) -> u16 {
+        u16::from(self > cut).wrapping_neg() & answer
     }
 }
 
@@ -246,9 +312,11 @@ impl Compiled {
     ) {
         match &self.masks {
             Masks::Narrow(masks) => {
-                self.add_words(forest, row, masks, &mut scratch.narrow_words, add, out);
+                self.add_words(forest, row, masks, &mut scratch.ends, &mut scratch.narrow_words, add, out);
             }
-            Masks::Wide(masks) => self.add_words(forest, row, masks, &mut scratch.wide_words, add, out),
+            Masks::Wide(masks) => {
+                self.add_words(forest, row, masks, &mut scratch.ends, &mut scratch.wide_words, add, out);
+            }
         }
     }
 
@@ -273,16 +341,21 @@ impl Compiled {
         forest: &Forest,
         row: &[f64],
         masks: &[Mask<W>],
+        ends: &mut Vec<u32>,
         words: &mut Vec<W>,
         add: impl Fn(&mut f64, f64),
         out: &mut [f64],
     ) {
+        // All searches first: they go side by side as long as no run over masks, whose end is hard to foresee, is between.
+        ends.clear();
+        ends.extend(self.columns.iter().map(|column| {
+            let rank = self.rank(forest, column, row[column.feature as usize]);
+            self.mask_ends[column.first_end as usize + rank]
+        }));
         words.clear();
         words.resize(self.trees.len(), W::ALL);
-        for column in &self.columns {
-            let rank = self.rank(forest, column, row[column.feature as usize]);
-            let end = self.mask_ends[column.first_end as usize + rank] as usize;
-            for mask in &masks[column.first_mask as usize..end] {
+        for (column, end) in self.columns.iter().zip(ends.iter()) {
+            for mask in &masks[column.first_mask as usize..*end as usize] {
                 words[mask.tree as usize] &= mask.word;
             }
         }
@@ -344,6 +417,7 @@ impl Compiled {
     }
 
     /// The rank of `value` in `column`.
+    #[inline(always)]
     fn rank(&self, forest: &Forest, column: &Column, value: f64) -> usize {
         if column.is_missing(value) {
             return column.missing_rank as usize;
@@ -412,7 +486,7 @@ fn ranks<const N: usize>(cuts: &[f64], values: [f64; N]) -> [u32; N] {
         let half = length / 2;
         for (first, value) in first.iter_mut().zip(values) {
             let probe = *first + half as u32;
-            *first = if cuts[probe as usize - 1] <= value { probe } else { *first };
+            *first = select_unpredictable(cuts[probe as usize - 1] <= value, probe, *first);
         }
         length -= half;
     }
@@ -427,31 +501,17 @@ fn ranks<const N: usize>(cuts: &[f64], values: [f64; N]) -> [u32; N] {
 fn take<L: Lane>(step: Step, ranks: &[[L; BLOCK_ROWS]], answers: &mut [[L::Answer; BLOCK_ROWS]]) {
     let ranks = &ranks[step.column as usize];
     let cut = L::of_rank(usize::from(step.cut));
-    let none = L::Answer::default();
     let (left, right) = (L::answer(step.left), L::answer(step.right));
     if step.sides == Sides::Leaves {
-        let out = &mut answers[step.left as usize];
-        for i in 0..BLOCK_ROWS {
-            out[i] = if ranks[i] > cut { right } else { left };
-        }
-    } else if step.sides == Sides::RightLeaf {
-        let out = &mut answers[step.left as usize];
-        for i in 0..BLOCK_ROWS {
-            out[i] = out[i].max(if ranks[i] > cut { right } else { none });
-        }
-    } else {
-        // The right side begins with a higher leaf than the left one.
-        let (before, after) = answers.split_at_mut(step.right as usize);
-        let (out, other) = (&mut before[step.left as usize], &after[0]);
-        if step.sides == Sides::LeftLeaf {
-            for i in 0..BLOCK_ROWS {
-                out[i] = left.max(if ranks[i] > cut { other[i] } else { none });
-            }
-        } else {
-            for i in 0..BLOCK_ROWS {
-                out[i] = out[i].max(if ranks[i] > cut { other[i] } else { none });
-            }
-        }
+        return L::take_leaves(ranks, cut, left, right, &mut answers[step.left as usize]);
+    }
+    // The right side begins with a higher leaf than the left one.
+    let (before, after) = answers.split_at_mut(step.right as usize);
+    let answers = &mut before[step.left as usize];
+    match step.sides {
+        Sides::RightLeaf => L::take_right_leaf(ranks, cut, right, answers),
+        Sides::LeftLeaf => L::take_left_leaf(ranks, cut, left, &after[0], answers),
+        Sides::Splits | Sides::Leaves => L::take_splits(ranks, cut, &after[0], answers),
     }
 }
 

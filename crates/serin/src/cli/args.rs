@@ -36,6 +36,8 @@ pub enum Command {
     Train(TrainArgs),
     /// Judge a model on labelled rows
     Evaluate(EvaluateArgs),
+    /// Make a bundle of a model that LightGBM or XGBoost trained
+    Import(ImportArgs),
     /// Predict the class of rows
     Predict(PredictArgs),
     /// Show what is inside a model
@@ -151,14 +153,49 @@ pub struct EvaluateArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  serin import model.txt --out model.serin --classes no,yes --golden rows.csv\n  \
+    serin import model.json --format xgboost --out model.serin")]
+pub struct ImportArgs {
+    /// A LightGBM text model, or an XGBoost model in JSON or UBJSON
+    #[arg(value_name = "MODEL", value_hint = ValueHint::FilePath)]
+    pub model: PathBuf,
+    /// What the file must be; auto looks at its content
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = ImportFormat::Auto)]
+    pub format: ImportFormat,
+    /// Names of the classes in the model's order; 0, 1, 2 ... without it
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub classes: Option<Vec<String>>,
+    /// Rows to keep with the model; with columns p_CLASS it must answer them so, within 1e-6
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub golden: Option<PathBuf>,
+    /// What the model is called; the file's name without it
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Where the bundle goes
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub out: PathBuf,
+}
+
+/// The formats that can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ImportFormat {
+    Auto,
+    Lightgbm,
+    Xgboost,
+}
+
+#[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  serin predict --model out/model.serin --data rows.csv --proba --out predictions.csv\n  \
     serin predict --model out/model.serin --data rows.parquet --out predictions.parquet"
 )]
 pub struct PredictArgs {
-    /// The bundle to ask
+    /// The bundle to ask, or a model that LightGBM or XGBoost trained
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub model: PathBuf,
+    /// Names of the classes of a model trained elsewhere
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub classes: Option<Vec<String>>,
     /// Rows; columns are found by name, others are left out
     #[arg(long, value_name = "FILE", num_args = 1.., required = true, value_hint = ValueHint::FilePath)]
     pub data: Vec<String>,
@@ -175,7 +212,7 @@ pub struct PredictArgs {
 
 #[derive(Debug, Args)]
 pub struct InspectArgs {
-    /// The bundle to open
+    /// The bundle to open, or a model that LightGBM or XGBoost trained
     #[arg(value_name = "MODEL", value_hint = ValueHint::FilePath)]
     pub model: PathBuf,
     /// Print as JSON

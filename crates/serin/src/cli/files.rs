@@ -1,18 +1,51 @@
 //! Reading bundles and publishing files.
 
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use serin_ml::dataset::{Dataset, Read};
-use serin_ml::model::Bundle;
+use serin_ml::forest::read_foreign;
+use serin_ml::model::{BUNDLE_LIMIT_BYTES, Bundle, BundleError};
 
 use super::printer;
 
 /// Reads a bundle; the error names the file and everything that is wrong.
 pub fn read_bundle(path: &Path) -> anyhow::Result<Bundle> {
     Bundle::read(path).with_context(|| format!("{}: not usable as a model", path.display()))
+}
+
+/// Reads a bundle, or a model that another program trained, told apart by content. `classes` names the classes of the
+/// latter, which are numbers otherwise.
+pub fn read_model(path: &Path, classes: Option<&[String]>) -> anyhow::Result<Bundle> {
+    let unusable = || format!("{}: not usable as a model", path.display());
+    let bytes = read_bytes(path)?;
+    if !bytes.starts_with(b"SERIN\0") {
+        let model = read_foreign(&bytes).with_context(unusable)?;
+        return Bundle::from_foreign(model, classes.map(<[String]>::to_vec), &stem(path), None)
+            .with_context(unusable);
+    }
+    if classes.is_some() {
+        bail!("{}: a bundle knows its classes; --classes is for models trained elsewhere", path.display());
+    }
+    Bundle::decode(&bytes).with_context(unusable)
+}
+
+/// The bytes of a model file, read once and whole.
+pub fn read_bytes(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(BUNDLE_LIMIT_BYTES + 1).read_to_end(&mut bytes));
+    let read = read.map_err(BundleError::Unreadable).and_then(|length| {
+        if length as u64 > BUNDLE_LIMIT_BYTES { Err(BundleError::TooLarge) } else { Ok(()) }
+    });
+    read.with_context(|| format!("{}: not usable as a model", path.display()))?;
+    Ok(bytes)
+}
+
+/// A file's name without its extension.
+pub fn stem(path: &Path) -> String {
+    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// Writes a file so that a reader sees the old one or the new one, never a part: a temporary file beside it, synced,

@@ -1,7 +1,8 @@
 //! `serin inspect`
 
 use serde_json::json;
-use serin_ml::model::Bundle;
+use serin_ml::model::{Bundle, Imported};
+use serin_ml::train::{Member, Model};
 
 use super::args::InspectArgs;
 use super::exit::Exit;
@@ -12,7 +13,7 @@ const FIELD_LIMIT: usize = 12;
 
 /// Shows what a bundle holds; it has been verified by then, golden rows included.
 pub fn run(args: &InspectArgs) -> anyhow::Result<Exit> {
-    let bundle = files::read_bundle(&args.model)?;
+    let bundle = files::read_model(&args.model, None)?;
     if args.json {
         let document = json!({
             "digest": bundle.digest(),
@@ -25,7 +26,8 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<Exit> {
         });
         printer::data(&serde_json::to_string_pretty(&document)?)?;
     } else {
-        printer::data(&text(&bundle))?;
+        let imported = bundle.card.lineage.imported.as_ref();
+        printer::data(&imported.map_or_else(|| text(&bundle), |imported| imported_text(&bundle, imported)))?;
     }
     Ok(Exit::Done)
 }
@@ -87,6 +89,33 @@ fn text(bundle: &Bundle) -> String {
         let kind = format!("{:?}", field.kind).to_lowercase();
         lines.push(format!("  {:<22} {kind:<8} {range}{missing}", field.name));
     }
+    if card.schema.fields.len() > FIELD_LIMIT {
+        lines.push(format!("  and {} more (--json has all)", card.schema.fields.len() - FIELD_LIMIT));
+    }
+    lines.join("\n")
+}
+
+/// What there is to say of a model that another program trained.
+fn imported_text(bundle: &Bundle, imported: &Imported) -> String {
+    let card = &bundle.card;
+    let verified = match imported.compared_rows {
+        0 => "unverified: never compared with the answers of its trainer".to_owned(),
+        rows => format!("{rows} rows answered as its trainer does"),
+    };
+    let mut lines = vec![
+        format!("{}  predicts one of {} classes from {} features", card.name, card.classes.len(), card.schema.fields.len()),
+        format!("digest       {}", bundle.digest()),
+        format!("classes      {}", card.classes.join(", ")),
+        format!("imported     {}, file {}", imported.format, short(&imported.file)),
+        format!("checked      {verified}"),
+        format!("golden rows  {}, all reproduced", bundle.golden.rows.len()),
+    ];
+    if let [Member { model: Model::Imported(model), .. }] = bundle.predictor.members.as_slice() {
+        let forest = model.forest();
+        lines.push(format!("trees        {} with {} nodes", forest.n_trees(), forest.n_nodes()));
+    }
+    lines.push("features".into());
+    lines.extend(card.schema.fields.iter().take(FIELD_LIMIT).map(|field| format!("  {}", field.name)));
     if card.schema.fields.len() > FIELD_LIMIT {
         lines.push(format!("  and {} more (--json has all)", card.schema.fields.len() - FIELD_LIMIT));
     }

@@ -7,6 +7,7 @@ mod demo;
 mod evaluate;
 mod exit;
 mod files;
+mod import;
 mod inspect;
 mod predict;
 mod printer;
@@ -46,6 +47,7 @@ fn dispatch(command: &Command) -> anyhow::Result<Exit> {
         Command::Data(DataCommand::Check(args)) => data::run(args),
         Command::Train(args) => train::run(args),
         Command::Evaluate(args) => evaluate::run(args),
+        Command::Import(args) => import::run(args),
         Command::Predict(args) => predict::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Serve(args) => serve::run(args),

@@ -17,7 +17,7 @@ use super::{files, printer};
 
 /// Asks a bundle about rows, batch by batch: memory does not grow with the number of rows.
 pub fn run(args: &PredictArgs) -> anyhow::Result<Exit> {
-    let bundle = files::read_bundle(&args.model)?;
+    let bundle = files::read_model(&args.model, args.classes.as_deref())?;
     let paths = expand(&args.data.iter().map(PathBuf::from).collect::<Vec<_>>())?;
     let options = ReadOptions {
         target_required: false,

@@ -10,13 +10,14 @@ use std::fs;
 use self::process::{Running, run, serin};
 use self::rows::animals;
 
-const SUBCOMMANDS: [&[&str]; 13] = [
+const SUBCOMMANDS: [&[&str]; 14] = [
     &[],
     &["demo"],
     &["data"],
     &["data", "check"],
     &["train"],
     &["evaluate"],
+    &["import"],
     &["predict"],
     &["inspect"],
     &["serve"],
