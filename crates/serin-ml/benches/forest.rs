@@ -3,9 +3,7 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use rand_chacha::rand_core::Rng;
-use serin_ml::forest::{
-    Addition, Combination, DecisionRule, Forest, ForestParts, LeafKind, Node, TreeParts,
-};
+use serin_ml::forest::{Addition, Combination, DecisionRule, Forest, ForestParts, LeafKind, Node, TreeParts};
 use serin_ml::matrix::Matrix;
 use serin_ml::seed::Seed;
 

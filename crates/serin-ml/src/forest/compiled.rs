@@ -34,7 +34,7 @@ const SEARCHES: usize = 8;
 #[derive(Debug, Clone)]
 pub(super) struct Compiled {
     columns: Vec<Column>,
-    /// The cuts of all columns, ascending in each.
+    /// The cuts of all columns, ascending in each; NaN, which no value is above, comes last.
     cuts: Vec<f64>,
     /// For each column, for each rank: how many of its masks belong to cuts below.
     mask_ends: Vec<u32>,
@@ -548,8 +548,7 @@ impl Compiler<'_> {
         };
         let first = self.subtree(tree, left)?;
         let second = self.subtree(tree, left + 1)?;
-        let is_leaf = |node: usize| self.forest.nodes[node].is_leaf();
-        let sides = match (is_leaf(left), is_leaf(left + 1)) {
+        let sides = match (self.forest.is_leaf(left), self.forest.is_leaf(left + 1)) {
             (true, true) => Sides::Leaves,
             (true, false) => Sides::LeftLeaf,
             (false, true) => Sides::RightLeaf,
@@ -564,7 +563,7 @@ impl Compiler<'_> {
             ColumnKind::Number | ColumnKind::ZeroIsMissing => {
                 let bound = self.forest.nodes[node].bound;
                 let cuts = &self.cuts[first_cut as usize..][..n_cuts as usize];
-                cuts.partition_point(|cut| *cut < bound)
+                cuts.partition_point(|cut| cut.total_cmp(&bound).is_lt())
             }
         };
         let left_leaves = (1_u64 << (second - first)) - 1;
@@ -587,7 +586,7 @@ impl FlatSplit {
     /// `None` for a leaf.
     fn of(forest: &Forest, node: usize) -> Option<Self> {
         let (flat, flags) = (forest.nodes[node], forest.flags[node]);
-        if flat.is_leaf() {
+        if forest.is_leaf(node) {
             return None;
         }
         let kind = if flags & flags::CATEGORY != 0 {
@@ -623,7 +622,7 @@ fn columns(forest: &Forest) -> Option<(Vec<(ColumnKey, Column)>, Vec<f64>)> {
         let lowest_left = bounds.iter().find(|(_, right)| !right).map(|(bound, _)| *bound);
         // One column does when a missing value can stand between the splits that send it right and those that do not.
         let is_shared = match (highest_right, lowest_left) {
-            (Some(right), Some(left)) => right < left,
+            (Some(right), Some(left)) => right.total_cmp(&left).is_lt(),
             _ => true,
         };
         let sides: &[Option<bool>] = if is_shared { &[None] } else { &[Some(false), Some(true)] };
@@ -631,11 +630,11 @@ fn columns(forest: &Forest) -> Option<(Vec<(ColumnKey, Column)>, Vec<f64>)> {
             let first_cut = cuts.len();
             let of_side = bounds.iter().filter(|(_, right)| missing_right.is_none_or(|side| side == *right));
             let mut own: Vec<f64> = of_side.map(|(bound, _)| *bound).collect();
-            own.dedup();
+            own.dedup_by(|a, b| a.total_cmp(b).is_eq());
             let missing_rank = match (missing_right, highest_right) {
                 (Some(false), _) | (None, None) => 0,
                 (Some(true), _) => own.len(),
-                (None, Some(right)) => own.partition_point(|bound| *bound <= right),
+                (None, Some(right)) => own.partition_point(|bound| bound.total_cmp(&right).is_le()),
             };
             if own.len() > usize::from(u16::MAX) {
                 return None;

@@ -7,6 +7,7 @@
 mod categories;
 mod compiled;
 mod evaluate;
+mod explain;
 mod foreign;
 pub mod grow;
 mod parts;
@@ -16,6 +17,7 @@ mod xgboost;
 
 pub use categories::CategorySet;
 pub use compiled::Scratch;
+pub use explain::NoContributions;
 pub use foreign::{Flaw, ForeignFormat, ForeignModel, ImportError, Link, read_foreign};
 pub use parts::{
     Addition, Combination, DecisionRule, ForestParts, InvalidForest, LeafKind, Node, TreeParts, ZERO_LIMIT,

@@ -161,7 +161,7 @@ pub enum InvalidForest {
     #[error("tree {tree}, node {node}: feature {feature} of {n_features}")]
     Feature { tree: usize, node: usize, feature: u32, n_features: usize },
     #[error(
-        "tree {tree}, node {node}: the threshold {threshold} is not a finite number of the rule's precision"
+        "tree {tree}, node {node}: the threshold {threshold} is not a number that its rule compares with"
     )]
     Threshold { tree: usize, node: usize, threshold: f64 },
     #[error("tree {tree}, node {node}: category set {set} of {sets}")]
@@ -238,7 +238,11 @@ pub(super) fn leaf_width(kind: LeafKind, n_outputs: usize) -> usize {
 
 /// Whether `threshold` can stand in a split under `rule`.
 pub(super) fn is_threshold(rule: DecisionRule, threshold: f64) -> bool {
-    threshold.is_finite() && (rule == DecisionRule::DoubleAtMost || is_single(threshold))
+    match rule {
+        DecisionRule::SingleLess => threshold.is_finite() && is_single(threshold),
+        // LightGBM parts missing values from all others with an infinite one.
+        DecisionRule::DoubleAtMost => !threshold.is_nan(),
+    }
 }
 
 fn is_single(value: f64) -> bool {

@@ -51,6 +51,8 @@ pub(super) mod flags {
     pub const CATEGORY: u8 = 4;
     /// The members of the set go left.
     pub const LISTED_LEFT: u8 = 8;
+    /// The node is a leaf.
+    pub const LEAF: u8 = 16;
     /// The node is more than a comparison.
     pub const SPECIAL: u8 = ZERO_IS_MISSING | CATEGORY;
 }
@@ -169,7 +171,7 @@ impl Forest {
     pub(super) fn next(&self, index: usize, row: &[f64]) -> usize {
         let (node, flags) = (self.nodes[index], self.flags[index]);
         // A forest without features consists of leaves only, and then there is nothing to read.
-        let Some(&value) = row.get(node.feature as usize).filter(|_| !node.is_leaf()) else { return index };
+        let Some(&value) = row.get(node.feature as usize).filter(|_| flags & flags::LEAF == 0) else { return index };
         let is_missing = value.is_nan() || flags & flags::ZERO_IS_MISSING != 0 && value.abs() <= ZERO_LIMIT;
         let right = if is_missing {
             flags & flags::MISSING_RIGHT != 0
@@ -185,6 +187,11 @@ impl Forest {
     pub(super) fn is_listed(&self, set: usize, value: f64) -> bool {
         categories::category(self.rule, value)
             .is_some_and(|category| self.category_sets[set].contains(category))
+    }
+
+    /// Whether node `index` is a leaf.
+    pub(super) fn is_leaf(&self, index: usize) -> bool {
+        self.flags[index] & flags::LEAF != 0
     }
 
     /// Checks one tree and appends its nodes, children side by side.
@@ -221,7 +228,7 @@ impl Forest {
                         return Err(InvalidForest::LeafRow { tree: index, node: from, row, rows: leaf_rows });
                     }
                     self.leaf_of_node[to] = row;
-                    self.nodes[to] = FlatNode::leaf(to as u32);
+                    (self.nodes[to], self.flags[to]) = flat(self.rule, tree.nodes[from], to as u32, 0);
                     continue;
                 }
                 Node::Split { left, right, .. } | Node::Category { left, right, .. } => (left, right),
@@ -277,7 +284,7 @@ impl Forest {
 
     fn node(&self, root: u32, index: u32) -> Node {
         let (node, flags) = (self.nodes[index as usize], self.flags[index as usize]);
-        if node.is_leaf() {
+        if flags & flags::LEAF != 0 {
             return Node::Leaf { row: self.leaf_of_node[index as usize] };
         }
         let (feature, left, right) = (node.feature, node.left - root, node.left + 1 - root);
@@ -336,7 +343,7 @@ pub(super) struct FlatTree {
 /// stays, so several walks can go side by side for the steps of the longest without asking who is done.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FlatNode {
-    /// A value goes right when it is at or above this.
+    /// A value goes right when it is at or above this; none does when it is NaN.
     pub(super) bound: f64,
     pub(super) feature: u32,
     /// The left child; the right one follows it.
@@ -346,10 +353,6 @@ pub(super) struct FlatNode {
 impl FlatNode {
     fn leaf(index: u32) -> Self {
         Self { bound: f64::NAN, feature: 0, left: index }
-    }
-
-    pub(super) fn is_leaf(self) -> bool {
-        self.bound.is_nan()
     }
 }
 
@@ -372,7 +375,7 @@ fn check_tree(index: usize, tree: &TreeParts) -> Result<(), InvalidForest> {
 fn flat(rule: DecisionRule, node: Node, to: u32, left: u32) -> (FlatNode, u8) {
     let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
     match node {
-        Node::Leaf { .. } => (FlatNode::leaf(to), 0),
+        Node::Leaf { .. } => (FlatNode::leaf(to), flags::LEAF),
         Node::Split { feature, threshold, missing_left, zero_is_missing, .. } => (
             FlatNode { bound: threshold::bound(rule, threshold), feature, left },
             flag(!missing_left, flags::MISSING_RIGHT) | flag(zero_is_missing, flags::ZERO_IS_MISSING),

@@ -1,16 +1,18 @@
-//! One comparison for every decision rule: `value < bound` on doubles.
+//! One comparison for every decision rule: `value >= bound` on doubles, which sends a value right.
 //!
 //! XGBoost compares in single precision, LightGBM in double with "at most". Both are a cut of the number line, so each
 //! has a double `bound` with exactly the same answers for every double value. The walk then needs no conversions.
 
 use super::parts::DecisionRule;
 
-/// The double `bound` for which `value < bound` holds exactly when `rule` sends `value` to the left of `threshold`.
+/// The double `bound` for which `value >= bound` is false exactly when `rule` sends `value` to the left of `threshold`.
 ///
-/// `threshold` is finite, and under [`DecisionRule::SingleLess`] a single-precision number.
+/// `threshold` is not NaN, and under [`DecisionRule::SingleLess`] a finite single-precision number. Every value is at most
+/// infinity: there the bound is NaN, which no value is at or above.
 pub(super) fn bound(rule: DecisionRule, threshold: f64) -> f64 {
     match rule {
         DecisionRule::SingleLess => single_bound(threshold as f32),
+        DecisionRule::DoubleAtMost if threshold == f64::INFINITY => f64::NAN,
         DecisionRule::DoubleAtMost => threshold.next_up(),
     }
 }
@@ -19,6 +21,7 @@ pub(super) fn bound(rule: DecisionRule, threshold: f64) -> f64 {
 pub(super) fn threshold(rule: DecisionRule, bound: f64) -> f64 {
     match rule {
         DecisionRule::SingleLess => f64::from(bound as f32),
+        DecisionRule::DoubleAtMost if bound.is_nan() => f64::INFINITY,
         DecisionRule::DoubleAtMost => bound.next_down(),
     }
 }
@@ -90,10 +93,11 @@ mod tests {
 
         #[test]
         fn at_most_agrees_everywhere(value in any::<f64>(), cut in any::<f64>()) {
-            prop_assume!(cut.is_finite() && !value.is_nan() && value != f64::INFINITY);
+            prop_assume!(!cut.is_nan() && !value.is_nan());
             let bound = bound(DecisionRule::DoubleAtMost, cut);
-            prop_assert_eq!(value < bound, value <= cut);
-            prop_assert_eq!(cut < bound, true);
+            for value in [value, cut, f64::INFINITY, f64::NEG_INFINITY, f64::MAX, f64::MIN] {
+                prop_assert_eq!(value >= bound, value > cut);
+            }
             prop_assert_eq!(threshold(DecisionRule::DoubleAtMost, bound), cut);
         }
     }

@@ -82,6 +82,27 @@ impl FittedRecipe {
         Self { n_inputs, steps: Vec::new() }
     }
 
+    /// For each column that comes out, the raw column that it is made of; `None` when one is made of several.
+    #[must_use]
+    pub fn sources(&self) -> Option<Vec<usize>> {
+        let mut sources: Vec<usize> = (0..self.n_inputs).collect();
+        for step in &self.steps {
+            match step {
+                FittedStep::Impute { indicators, .. } => {
+                    let missing: Vec<usize> =
+                        indicators.iter().filter_map(|&j| sources.get(j as usize).copied()).collect();
+                    sources.extend(missing);
+                }
+                FittedStep::Scale { .. } | FittedStep::Power { .. } => {}
+                FittedStep::Keep { kept, .. } => {
+                    sources = kept.iter().filter_map(|&j| sources.get(j as usize).copied()).collect();
+                }
+                FittedStep::Project { .. } => return None,
+            }
+        }
+        Some(sources)
+    }
+
     /// Replaces the content of `out` by the prepared row, [`Self::n_outputs`] values. Allocates only while `out` grows.
     ///
     /// Values that `row` has too few count as missing, values that it has too many are not read: a caller refuses such

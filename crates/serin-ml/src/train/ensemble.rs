@@ -45,7 +45,7 @@ impl<'a> Pool<'a> {
     /// Adds a member's probabilities with its weight.
     pub fn add(&mut self, probabilities: &[f64], weight: f64) {
         for (sum, probability) in self.sums.iter_mut().zip(probabilities) {
-            *sum += weight * (probability + FLOOR).ln();
+            *sum += weight * pool_logarithm(*probability);
         }
     }
 
@@ -59,6 +59,11 @@ impl<'a> Pool<'a> {
         }
         self.sums.iter_mut().for_each(|sum| *sum /= total);
     }
+}
+
+/// What a pool adds of a probability.
+pub(super) fn pool_logarithm(probability: f64) -> f64 {
+    (probability + FLOOR).ln()
 }
 
 /// The pooled probabilities of candidates, each rows x classes for the same rows. One candidate alone is left as it is.

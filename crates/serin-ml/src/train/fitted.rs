@@ -124,7 +124,11 @@ impl Model {
     /// When `x` has not [`Self::n_features`] columns: that is a mistake of the calling code, never of data.
     #[must_use]
     pub fn probabilities(&self, x: &Matrix) -> Matrix {
-        assert_eq!(x.n_columns(), self.n_features(), "a row must have as many values as the model has features");
+        assert_eq!(
+            x.n_columns(),
+            self.n_features(),
+            "a row must have as many values as the model has features"
+        );
         let (classes, width) = (self.n_classes(), self.n_features());
         let mut values = vec![0.0; x.n_rows() * classes];
         let blocks = values.par_chunks_mut((ROWS_A_BLOCK * classes).max(1)).enumerate();

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::arithmetic::softmax;
 use super::family::{LARGEST_MAGNITUDE, MAXIMUM_CLASSES, MAXIMUM_FEATURES};
 use super::fitted::InvalidModel;
-use crate::forest::{Forest, ForeignModel, Link, Scratch};
+use crate::forest::{ForeignModel, Forest, Link, Scratch};
 
 /// A model of LightGBM or XGBoost. It answers as its trainer does, so where that trained one classifier a class, the
 /// probabilities do not sum to 1.
@@ -78,7 +78,9 @@ impl ImportedModel {
         InvalidModel::check_count("features", self.n_features(), 0..=MAXIMUM_FEATURES)?;
         InvalidModel::check_count("classes", self.n_classes(), 2..=MAXIMUM_CLASSES)?;
         if !self.link.fits(self.forest.n_outputs()) {
-            return Err(InvalidModel::Trees { problem: "their outputs do not go with their link".to_owned() });
+            return Err(InvalidModel::Trees {
+                problem: "their outputs do not go with their link".to_owned(),
+            });
         }
         // A decoded forest has been checked; what is left is that sums stay finite.
         let parts = self.forest.to_parts();

@@ -196,6 +196,19 @@ impl LogisticModel {
         spread(out, &self.classes);
     }
 
+    /// The classes that had training rows, ascending.
+    pub(super) fn classes(&self) -> &[u32] {
+        &self.classes
+    }
+
+    /// The score of the class at `place` at the training means, and what each value adds to it.
+    pub(super) fn contributions(&self, row: &[f64], place: usize) -> (f64, Vec<f64>) {
+        let terms = row.iter().zip(&self.means).zip(self.coefficients.chunks_exact(self.classes.len()));
+        let terms = terms
+            .map(|((value, mean), coefficients)| (present_or(*value, *mean) - mean) * coefficients[place]);
+        (self.intercepts[place], terms.collect())
+    }
+
     /// Mean absolute coefficient over the classes, times the standard deviation of the feature.
     pub(super) fn importances(&self) -> Vec<f64> {
         let present = self.classes.len();

@@ -12,6 +12,7 @@ pub mod calibration;
 mod candidate;
 mod cross_validation;
 mod ensemble;
+mod explain;
 mod family;
 mod fitted;
 pub mod forests;
@@ -33,6 +34,7 @@ mod trees;
 pub use boosting::{BoostingParameters, GrowPolicy};
 pub use candidate::{Candidate, MAJORITY, REFERENCE};
 pub use cross_validation::CandidateError;
+pub use explain::{CannotExplain, Explanation, ScoreUnit};
 pub use family::{
     Family, FitError, InvalidTrainingSet, LARGEST_MAGNITUDE, LARGEST_WEIGHT, MAXIMUM_CLASSES,
     MAXIMUM_FEATURES, TrainingSet,

@@ -173,6 +173,33 @@ impl NaiveBayesModel {
         spread(out, &self.classes);
     }
 
+    /// The classes that can be answered, ascending.
+    pub(super) fn classes(&self) -> &[u32] {
+        &self.classes
+    }
+
+    /// By how much the log prior of the class at `place` is above the mean of the classes, and by how much the log density
+    /// of each value is.
+    pub(super) fn contributions(&self, row: &[f64], place: usize) -> (f64, Vec<f64>) {
+        let present = self.classes.len();
+        let density = |place: usize, j: usize, value: f64| {
+            let at = place * self.n_features + j;
+            let deviation = limited(value) - self.means[at];
+            self.log_peaks[at] - 0.5 * deviation * deviation / self.variances[at]
+        };
+        let mean = |of: &dyn Fn(usize) -> f64| (0..present).map(of).sum::<f64>() / present as f64;
+        let term = |(j, value): (usize, &f64)| {
+            // A missing value says nothing.
+            if value.is_nan() {
+                0.0
+            } else {
+                density(place, j, *value) - mean(&|other| density(other, j, *value))
+            }
+        };
+        let base = self.log_priors[place] - mean(&|other| self.log_priors[other]);
+        (base, row.iter().enumerate().map(term).collect())
+    }
+
     pub(super) fn validate(&self) -> Result<(), InvalidModel> {
         let values = self.n_features.checked_mul(self.classes.len());
         InvalidModel::check_count("features", self.n_features, 0..=MAXIMUM_FEATURES)?;

@@ -107,8 +107,13 @@ impl Predictor {
         classes: &mut [usize],
     ) {
         assert_eq!(rows.len(), classes.len() * self.n_features, "a row must have as many values as features");
-        assert_eq!(probabilities.len(), classes.len() * self.n_classes, "the result needs room for every class");
-        let blocks = probabilities.chunks_mut(ROWS_A_BLOCK * self.n_classes).zip(classes.chunks_mut(ROWS_A_BLOCK));
+        assert_eq!(
+            probabilities.len(),
+            classes.len() * self.n_classes,
+            "the result needs room for every class"
+        );
+        let blocks =
+            probabilities.chunks_mut(ROWS_A_BLOCK * self.n_classes).zip(classes.chunks_mut(ROWS_A_BLOCK));
         for (block, (probabilities, classes)) in blocks.enumerate() {
             let first = block * ROWS_A_BLOCK * self.n_features;
             self.pool_into(&rows[first..first + classes.len() * self.n_features], scratch, probabilities);
@@ -125,12 +130,16 @@ impl Predictor {
         use rayon::prelude::*;
         let mut values = vec![0.0; x.n_rows() * self.n_classes];
         let mut classes = vec![0; x.n_rows()];
-        let blocks = values.par_chunks_mut(ROWS_A_TASK * self.n_classes).zip(classes.par_chunks_mut(ROWS_A_TASK));
-        blocks.enumerate().for_each_init(PredictScratch::default, |scratch, (block, (probabilities, classes))| {
-            let first = block * ROWS_A_TASK * self.n_features;
-            let rows = &x.values()[first..first + classes.len() * self.n_features];
-            self.predict_rows_into(rows, scratch, probabilities, classes);
-        });
+        let blocks =
+            values.par_chunks_mut(ROWS_A_TASK * self.n_classes).zip(classes.par_chunks_mut(ROWS_A_TASK));
+        blocks.enumerate().for_each_init(
+            PredictScratch::default,
+            |scratch, (block, (probabilities, classes))| {
+                let first = block * ROWS_A_TASK * self.n_features;
+                let rows = &x.values()[first..first + classes.len() * self.n_features];
+                self.predict_rows_into(rows, scratch, probabilities, classes);
+            },
+        );
         (Matrix::new(x.n_rows(), self.n_classes, values), classes.into_iter().map(class_code).collect())
     }
 
@@ -205,7 +214,12 @@ fn class_code(class: usize) -> u32 {
 
 impl Member {
     /// The rows that the model takes, for raw `rows` that stand one after the other.
-    fn prepared<'a>(&self, rows: &'a [f64], row: &mut Vec<f64>, prepared: &'a mut Vec<f64>) -> &'a [f64] {
+    pub(super) fn prepared<'a>(
+        &self,
+        rows: &'a [f64],
+        row: &mut Vec<f64>,
+        prepared: &'a mut Vec<f64>,
+    ) -> &'a [f64] {
         // Trees take values of any magnitude: a recipe without steps has nothing to do for them.
         if self.recipe.is_identity() && self.model.is_trees() {
             return rows;

@@ -85,10 +85,10 @@ fn whatever_is_wrong_is_refused_with_its_place() {
         ("tree 1 has no nodes", |p| p.trees[1].nodes.clear()),
         ("tree 0, node 2: feature 3 of 3", |p| p.trees[0].nodes[2] = split(3, 0.0, 3, 4)),
         ("tree 0, node 0: feature 0 of 0", |p| p.n_features = 0),
-        ("tree 0, node 2: the threshold NaN is not a finite number of the rule's precision", |p| {
+        ("tree 0, node 2: the threshold NaN is not a number that its rule compares with", |p| {
             p.trees[0].nodes[2] = split(0, f64::NAN, 3, 4);
         }),
-        ("tree 0, node 2: the threshold 0.1 is not a finite number of the rule's precision", |p| {
+        ("tree 0, node 2: the threshold 0.1 is not a number that its rule compares with", |p| {
             p.trees[0].nodes[2] = split(0, 0.1, 3, 4);
         }),
         ("tree 0, node 2: child 5 of 5 nodes", |p| p.trees[0].nodes[2] = split(0, 0.0, 3, 5)),
@@ -186,7 +186,8 @@ fn random_parts(seed: u64) -> ForestParts {
                         right,
                     }
                 } else {
-                    let threshold = f64::from(draw(cuts)) / 4.0 - 1.0;
+                    let is_whole = rule == DecisionRule::DoubleAtMost && draw(8) == 0;
+                    let threshold = if is_whole { f64::INFINITY } else { f64::from(draw(cuts)) / 4.0 - 1.0 };
                     let zero_is_missing = has_special && draw(3) == 0;
                     Node::Split { feature, threshold, missing_left, zero_is_missing, left, right }
                 };

@@ -6,6 +6,7 @@ mod bundle;
 mod dataset;
 mod evaluate;
 mod families;
+mod foreign;
 mod forest;
 mod prepare;
 mod profile;

@@ -153,8 +153,10 @@ pub struct EvaluateArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  serin import model.txt --out model.serin --classes no,yes --golden rows.csv\n  \
-    serin import model.json --format xgboost --out model.serin")]
+#[command(
+    after_help = "Examples:\n  serin import model.txt --out model.serin --classes no,yes --golden rows.csv\n  \
+    serin import model.json --format xgboost --out model.serin"
+)]
 pub struct ImportArgs {
     /// A LightGBM text model, or an XGBoost model in JSON or UBJSON
     #[arg(value_name = "MODEL", value_hint = ValueHint::FilePath)]

@@ -34,7 +34,10 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<Exit> {
         }
         _ => "unverified: no golden rows with the answers of its trainer were given".to_owned(),
     };
-    printer::talk(&format!("{}: {name}, {features} features, {classes} classes, {verified}", args.out.display()));
+    printer::talk(&format!(
+        "{}: {name}, {features} features, {classes} classes, {verified}",
+        args.out.display()
+    ));
     printer::data(bundle.digest())?;
     Ok(Exit::Done)
 }

@@ -103,7 +103,12 @@ fn imported_text(bundle: &Bundle, imported: &Imported) -> String {
         rows => format!("{rows} rows answered as its trainer does"),
     };
     let mut lines = vec![
-        format!("{}  predicts one of {} classes from {} features", card.name, card.classes.len(), card.schema.fields.len()),
+        format!(
+            "{}  predicts one of {} classes from {} features",
+            card.name,
+            card.classes.len(),
+            card.schema.fields.len()
+        ),
         format!("digest       {}", bundle.digest()),
         format!("classes      {}", card.classes.join(", ")),
         format!("imported     {}, file {}", imported.format, short(&imported.file)),

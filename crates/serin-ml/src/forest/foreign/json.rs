@@ -94,7 +94,9 @@ impl<'a> Json<'a> {
                 self.at += 2;
                 let second = self.unit()?.wrapping_sub(0xdc00);
                 let code = 0x1_0000 + ((first - 0xd800) << 10) + second;
-                return char::from_u32(code).filter(|_| second < 0x400).ok_or_else(|| syntax("half a character"));
+                return char::from_u32(code)
+                    .filter(|_| second < 0x400)
+                    .ok_or_else(|| syntax("half a character"));
             }
             _ => return Err(syntax("an escape that JSON has not")),
         })
@@ -103,7 +105,8 @@ impl<'a> Json<'a> {
     /// Four hexadecimal digits.
     fn unit(&mut self) -> Result<u32, ImportError> {
         let digits = self.bytes.get(self.at..self.at + 4).and_then(|digits| std::str::from_utf8(digits).ok());
-        let unit = digits.filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit())).map(|d| u32::from_str_radix(d, 16));
+        let unit =
+            digits.filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit())).map(|d| u32::from_str_radix(d, 16));
         self.at += 4;
         unit.and_then(Result::ok).ok_or_else(|| syntax("an escape without four digits"))
     }

@@ -17,7 +17,8 @@ const STATISTICS: [&str; 6] =
 
 /// Reads a model.
 pub(super) fn read(bytes: &[u8]) -> Result<ReadModel, ImportError> {
-    let text = std::str::from_utf8(bytes).map_err(|_| invalid(Flaw::Syntax, None, "the text is not UTF-8"))?;
+    let text =
+        std::str::from_utf8(bytes).map_err(|_| invalid(Flaw::Syntax, None, "the text is not UTF-8"))?;
     let mut lines = Lines { rest: text };
     let header = Header::read(&mut lines)?;
     let mut forest = ForestParts {
@@ -124,9 +125,8 @@ impl<'a> Fields<'a> {
 
     /// `length` numbers.
     fn list<T: std::str::FromStr>(&self, key: &str, length: usize) -> Result<Vec<T>, ImportError> {
-        let numbers: Vec<T> = words(self.require(key)?)
-            .map(|word| parse(word, key, self.tree))
-            .collect::<Result<_, _>>()?;
+        let numbers: Vec<T> =
+            words(self.require(key)?).map(|word| parse(word, key, self.tree)).collect::<Result<_, _>>()?;
         if numbers.len() == length {
             return Ok(numbers);
         }
@@ -171,10 +171,12 @@ impl Header {
         };
         let link = link(fields.find("objective"), num_class)?;
         if !link.fits(n_outputs) || n_outputs != num_class {
-            let problem = format!("{n_outputs} trees a round do not go with {num_class} classes and the objective");
+            let problem =
+                format!("{n_outputs} trees a round do not go with {num_class} classes and the objective");
             return Err(invalid(Flaw::Value, None, problem));
         }
-        let sizes = fields.find("tree_sizes").map(|sizes| words(sizes).map(|size| parse(size, "tree_sizes", None)));
+        let sizes =
+            fields.find("tree_sizes").map(|sizes| words(sizes).map(|size| parse(size, "tree_sizes", None)));
         Ok(Self {
             n_features,
             n_outputs,
@@ -211,7 +213,11 @@ fn link(objective: Option<&str>, num_class: usize) -> Result<Link, ImportError> 
     if let Some(classes) = options.get("num_class")
         && parse::<usize>(classes, "num_class", None)? != num_class
     {
-        return Err(invalid(Flaw::Value, None, "the objective and the header name different numbers of classes"));
+        return Err(invalid(
+            Flaw::Value,
+            None,
+            "the objective and the header name different numbers of classes",
+        ));
     }
     match name {
         "binary" => Ok(Link::Sigmoid { scale }),
@@ -262,8 +268,19 @@ fn tree_parts(
 /// Refuses keys that might change answers.
 fn check_keys(fields: &Fields<'_>) -> Result<(), ImportError> {
     const READ: [&str; 13] = [
-        "num_leaves", "num_cat", "split_feature", "threshold", "decision_type", "left_child", "right_child",
-        "leaf_value", "leaf_count", "internal_count", "cat_boundaries", "cat_threshold", "is_linear",
+        "num_leaves",
+        "num_cat",
+        "split_feature",
+        "threshold",
+        "decision_type",
+        "left_child",
+        "right_child",
+        "leaf_value",
+        "leaf_count",
+        "internal_count",
+        "cat_boundaries",
+        "cat_threshold",
+        "is_linear",
     ];
     if fields.find("is_linear").is_some_and(|is_linear| is_linear.trim() != "0") {
         return Err(unsupported("linear trees (`linear_tree`)"));
@@ -294,7 +311,14 @@ impl Splits {
         })
     }
 
-    fn node(&self, i: usize, tree: usize, n_leaves: usize, first_set: u32, sets: u32) -> Result<Node, ImportError> {
+    fn node(
+        &self,
+        i: usize,
+        tree: usize,
+        n_leaves: usize,
+        first_set: u32,
+        sets: u32,
+    ) -> Result<Node, ImportError> {
         let child = |child: i32| {
             let (index, end, first) = match child {
                 0.. => (child as usize, n_leaves - 1, 0),

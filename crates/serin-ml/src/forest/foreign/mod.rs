@@ -235,7 +235,9 @@ fn recognise(bytes: &[u8]) -> Result<ForeignFormat, ImportError> {
     let mut rest = bytes.trim_ascii_start().iter();
     match (rest.next(), rest.find(|byte| !byte.is_ascii_whitespace())) {
         (Some(b'{'), Some(b'"' | b'}')) => Ok(ForeignFormat::XgboostJson),
-        (Some(b'{'), Some(b'i' | b'U' | b'I' | b'l' | b'L' | b'#' | b'$')) => Ok(ForeignFormat::XgboostUbjson),
+        (Some(b'{'), Some(b'i' | b'U' | b'I' | b'l' | b'L' | b'#' | b'$')) => {
+            Ok(ForeignFormat::XgboostUbjson)
+        }
         (None, _) => Err(ImportError::Format { found: "an empty file" }),
         _ => Err(ImportError::Format { found: "an unknown kind of file" }),
     }
@@ -253,7 +255,8 @@ const SMALL_BYTES: usize = 1 << 20;
 
 /// Refuses files that say too much in too few bytes. No trainer writes such: a node takes it 30 bytes and more.
 fn check_expansion(file_bytes: usize, n_nodes: usize, n_features: usize) -> Result<(), ImportError> {
-    let needed = n_nodes.saturating_mul(BYTES_A_NODE).saturating_add(n_features.saturating_mul(BYTES_A_FEATURE));
+    let needed =
+        n_nodes.saturating_mul(BYTES_A_NODE).saturating_add(n_features.saturating_mul(BYTES_A_FEATURE));
     if needed <= file_bytes.saturating_mul(EXPANSION_LIMIT).max(SMALL_BYTES) {
         return Ok(());
     }

@@ -104,7 +104,9 @@ impl<'a> Ubjson<'a> {
     }
 
     fn has_more(&mut self, end: u8) -> Result<bool, ImportError> {
-        let Some(&Container { left, .. }) = self.open.last() else { return Err(syntax("no container is open")) };
+        let Some(&Container { left, .. }) = self.open.last() else {
+            return Err(syntax("no container is open"));
+        };
         let has_more = match left {
             Some(left) => left > 0,
             None => self.peek()? != end,

@@ -192,12 +192,13 @@ impl Learner {
         let n_outputs = if matches!(link, Link::Sigmoid { .. }) { 1 } else { n_classes };
         let is_fine = if n_outputs == 1 { n_classes <= 1 } else { link.fits(n_outputs) };
         if !is_fine || trees.len() < n_outputs || !trees.len().is_multiple_of(n_outputs) {
-            let problem =
-                format!("{} trees and {n_classes} classes do not go with {objective}", trees.len());
+            let problem = format!("{} trees and {n_classes} classes do not go with {objective}", trees.len());
             return Err(invalid(Flaw::Value, None, problem));
         }
         let outputs = self.tree_outputs.ok_or_else(|| missing("tree_info"))?;
-        for (what, found) in [("tree_info", outputs.len()), ("num_trees", self.declared_trees.unwrap_or(trees.len()))] {
+        for (what, found) in
+            [("tree_info", outputs.len()), ("num_trees", self.declared_trees.unwrap_or(trees.len()))]
+        {
             if found != trees.len() {
                 let problem = format!("`{what}` says {found} trees, there are {}", trees.len());
                 return Err(invalid(Flaw::Length, None, problem));
@@ -356,11 +357,25 @@ impl Arrays {
                 let lost = || invalid(Flaw::Index, Some(tree), format!("node {from} has no categories"));
                 let found = set_of_node.binary_search_by_key(&(from as i32), |(node, _)| *node);
                 let set = found.map(|place| set_of_node[place].1).map_err(|_| lost())?;
-                Node::Category { feature, set, listed_left: false, missing_left, left: first, right: first + 1 }
+                Node::Category {
+                    feature,
+                    set,
+                    listed_left: false,
+                    missing_left,
+                    left: first,
+                    right: first + 1,
+                }
             } else {
                 let threshold = f64::from(condition);
                 let zero_is_missing = false;
-                Node::Split { feature, threshold, missing_left, zero_is_missing, left: first, right: first + 1 }
+                Node::Split {
+                    feature,
+                    threshold,
+                    missing_left,
+                    zero_is_missing,
+                    left: first,
+                    right: first + 1,
+                }
             };
             pending.push((right as usize, first as usize + 1));
             pending.push((left as usize, first as usize));
@@ -376,7 +391,8 @@ impl Arrays {
     fn sets(&self, tree: usize, sets: &mut Vec<CategorySet>) -> Result<Vec<(i32, u32)>, ImportError> {
         let mut of_node = Vec::with_capacity(self.category_nodes.len());
         for ((&node, &segment), &size) in self.category_nodes.iter().zip(&self.segments).zip(&self.sizes) {
-            let wrong = || invalid(Flaw::Index, Some(tree), format!("the categories of node {node} are not there"));
+            let wrong =
+                || invalid(Flaw::Index, Some(tree), format!("the categories of node {node} are not there"));
             let (start, size) = (usize::try_from(segment), usize::try_from(size));
             let (Ok(start), Ok(size)) = (start, size) else { return Err(wrong()) };
             let members = self.categories.get(start..).and_then(|rest| rest.get(..size)).ok_or_else(wrong)?;
