@@ -171,7 +171,9 @@ impl Forest {
     pub(super) fn next(&self, index: usize, row: &[f64]) -> usize {
         let (node, flags) = (self.nodes[index], self.flags[index]);
         // A forest without features consists of leaves only, and then there is nothing to read.
-        let Some(&value) = row.get(node.feature as usize).filter(|_| flags & flags::LEAF == 0) else { return index };
+        let Some(&value) = row.get(node.feature as usize).filter(|_| flags & flags::LEAF == 0) else {
+            return index;
+        };
         let is_missing = value.is_nan() || flags & flags::ZERO_IS_MISSING != 0 && value.abs() <= ZERO_LIMIT;
         let right = if is_missing {
             flags & flags::MISSING_RIGHT != 0

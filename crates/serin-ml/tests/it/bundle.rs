@@ -1,13 +1,18 @@
 //! The bundle: what goes in comes out bit for bit, and nothing that was damaged, cut, foreign or crafted is believed.
 
+use std::path::PathBuf;
+
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use serin_ml::dataset::Dataset;
+use serin_ml::forest::read_foreign;
 use serin_ml::matrix::Matrix;
-use serin_ml::model::{Bundle, BundleError, ContainerError, Contents, FORMAT, Golden, GoldenError, Note};
+use serin_ml::model::{
+    Bundle, BundleError, ContainerError, Contents, FORMAT, Golden, GoldenError, GoldenRows, Note,
+};
 use serin_ml::observer::Silent;
 use serin_ml::prepare::Recipe;
 use serin_ml::profile::{DatasetProfile, ProfileOptions};
@@ -18,7 +23,7 @@ use serin_ml::train::{Member, Predictor, Scope, SelectSettings, TrainingRows, se
 use crate::search::{contents, digits, model, settings};
 
 /// Few rows and features with missing values, so that a bundle is small.
-fn data() -> Dataset {
+pub fn data() -> Dataset {
     let mut data = digits(10);
     data.schema.fields = data.schema.fields[18..30].to_vec();
     data.columns = data.columns[18..30].to_vec();
@@ -28,7 +33,7 @@ fn data() -> Dataset {
 }
 
 /// Every family, each behind another recipe, so that every kind of model and of step is in some bundle.
-fn every_kind(data: &Dataset) -> Vec<Contents> {
+pub fn every_kind(data: &Dataset) -> Vec<Contents> {
     let impute = json!({"step": "impute", "strategy": "median", "indicators": true});
     let filled = json!({"step": "impute", "strategy": "constant", "value": 2.5});
     let selected = json!({"step": "select-importance", "max_count": 5});
@@ -70,7 +75,7 @@ fn trained(data: &Dataset, family: Value, steps: Value) -> Contents {
 }
 
 /// All of them in one ensemble, with a baseline.
-fn ensemble(data: &Dataset, kinds: &[Contents]) -> Contents {
+pub fn ensemble(data: &Dataset, kinds: &[Contents]) -> Contents {
     let share = 1.0 / kinds.len() as f64;
     let members: Vec<Member> =
         kinds.iter().map(|kind| Member { weight: share, ..kind.predictor.members[0].clone() }).collect();
@@ -160,9 +165,45 @@ fn foreign_and_newer_files_are_told_apart() {
     let error = Bundle::decode(&bytes).unwrap_err();
     assert!(error.to_string().contains("use a newer serin"), "{error}");
 
+    bytes[6..8].copy_from_slice(&1_u16.to_le_bytes());
+    let error = Bundle::decode(&bytes).unwrap_err();
+    assert!(error.to_string().contains("bundle format 1 is older than this build reads"), "{error}");
+
     let folder = tempfile::tempdir().unwrap();
     for path in [folder.path().to_owned(), folder.path().join("absent.serin")] {
         assert!(matches!(Bundle::read(&path), Err(BundleError::Unreadable(_))), "{}", path.display());
+    }
+}
+
+/// The first bundles of this format, made by this test with SERIN_WRITE_EXAMPLES set: as long as the number of the format is
+/// the same, they must load, give their golden answers and be written again as they are.
+#[test]
+fn examples_of_the_format_stay_readable() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    let (trained, imported) =
+        (format!("bundle-{FORMAT}-trained.serin"), format!("bundle-{FORMAT}-imported.serin"));
+    if std::env::var_os("SERIN_WRITE_EXAMPLES").is_some() {
+        let (data, file) = (data(), folder.join("foreign/lightgbm-categories.txt"));
+        let whole = Contents { baseline: None, ..ensemble(&data, &every_kind(&data)) };
+        let whole = Bundle::new(whole).unwrap();
+        let model = read_foreign(&std::fs::read(file).unwrap()).unwrap();
+        let rows =
+            Matrix::new(3, model.n_features(), (0..3 * model.n_features()).map(|i| i as f64).collect());
+        let rows = GoldenRows { rows, expected: None };
+        let foreign = Bundle::from_foreign(model, None, "categories", Some(&rows)).unwrap();
+        for (name, bundle) in [(&trained, whole), (&imported, foreign)] {
+            std::fs::write(folder.join("bundle").join(name), bundle.encode().unwrap()).unwrap();
+        }
+    }
+    for (name, members, is_unverified) in [(trained, 8, false), (imported, 1, true)] {
+        let bytes = std::fs::read(folder.join("bundle").join(&name)).unwrap();
+        let bundle = Bundle::decode(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(
+            (bundle.predictor.members.len(), bundle.is_unverified()),
+            (members, is_unverified),
+            "{name}"
+        );
+        assert!(!bundle.golden.rows.is_empty() && bundle.encode().unwrap() == bytes, "{name}");
     }
 }
 
@@ -194,7 +235,8 @@ impl Parts {
             json!({"name": name, "length": content.len(), "sha256": hash, "digested": digested})
         };
         let listed = json!({"sections": self.sections.iter().map(entry).collect::<Vec<_>>()}).to_string();
-        let mut bytes = b"SERIN\0\x01\0".to_vec();
+        let mut bytes = b"SERIN\0".to_vec();
+        bytes.extend_from_slice(&FORMAT.to_le_bytes());
         bytes.extend_from_slice(&u32::try_from(listed.len()).unwrap().to_le_bytes());
         bytes.extend_from_slice(&Sha256::digest(&listed));
         bytes.extend_from_slice(listed.as_bytes());

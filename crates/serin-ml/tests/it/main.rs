@@ -5,6 +5,7 @@
 mod bundle;
 mod dataset;
 mod evaluate;
+mod explain;
 mod families;
 mod foreign;
 mod forest;

@@ -1,5 +1,6 @@
 //! The program as a process: exit codes, what goes where, and what a message says.
 
+mod foreign;
 mod modelling;
 mod process;
 mod rows;
@@ -37,7 +38,9 @@ fn every_command_has_help() {
             assert!(ran.stderr.is_empty(), "{words:?}: {}", ran.stderr);
         }
     }
-    for words in [&["train"][..], &["evaluate"], &["predict"], &["serve"], &["demo"], &["data", "check"]] {
+    for words in
+        [&["train"][..], &["evaluate"], &["import"], &["predict"], &["serve"], &["demo"], &["data", "check"]]
+    {
         let help = run(folder.path(), &[words, &["--help"]].concat()).stdout;
         assert!(help.contains("Example"), "{words:?}: {help}");
     }
