@@ -60,7 +60,7 @@ pub(super) fn category(rule: DecisionRule, value: f64) -> Option<u32> {
         DecisionRule::DoubleAtMost => (value > -1.0 && value < 2_147_483_648.0).then_some(value as u32),
         DecisionRule::SingleLess => {
             let value = value as f32;
-            (value >= 0.0 && value < SINGLE_LIMIT).then_some(value as u32)
+            (0.0..SINGLE_LIMIT).contains(&value).then_some(value as u32)
         }
     }
 }

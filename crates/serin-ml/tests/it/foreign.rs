@@ -105,7 +105,8 @@ fn contributions_are_those_of_the_trainer_and_sum_to_the_score() {
             let expected = numbers(outputs);
             let mut scores = vec![0.0; forest.n_outputs()];
             forest.evaluate_into(rows.row(i), &mut scores);
-            for output in 0..expected.n_rows() {
+            assert_eq!(expected.n_rows(), scores.len());
+            for (output, score) in scores.iter().enumerate() {
                 let class = if expected.n_rows() == 1 { 1 } else { output };
                 let found = bundle.predictor.explain(rows.row(i), class).unwrap();
                 let all = found.contributions.iter().chain([&found.base]);
@@ -119,7 +120,7 @@ fn contributions_are_those_of_the_trainer_and_sum_to_the_score() {
                     );
                 }
                 let factor = if name == "lightgbm-rf" { 1.0 } else { scale };
-                let score = scores[output] * factor;
+                let score = score * factor;
                 assert!((found.score() - score).abs() <= 1e-6, "{name}: {} is not {score}", found.score());
             }
         }
@@ -504,7 +505,7 @@ fn golden_rows_decide_whether_a_model_is_verified() {
     let mut wrong = expected;
     let last = wrong.n_rows() - 1;
     wrong.row_mut(last)[0] += 2e-6;
-    let golden = GoldenRows { rows: rows.clone(), expected: Some(wrong) };
+    let golden = GoldenRows { rows, expected: Some(wrong) };
     let error = Bundle::from_foreign(model.clone(), None, "m", Some(&golden)).unwrap_err();
     assert!(matches!(error, FromForeignError::GoldenMismatch(_)), "{error}");
     assert!(error.to_string().starts_with("golden_mismatch"), "{error}");

@@ -199,7 +199,8 @@ fn random_parts(seed: u64) -> ForestParts {
     });
     let trees: Vec<TreeParts> = trees.collect();
     let width = if vector { n_outputs } else { 1 };
-    let addition = if !vector && seed % 2 == 0 { Addition::SingleFromBase } else { Addition::Double };
+    let addition =
+        if !vector && seed.is_multiple_of(2) { Addition::SingleFromBase } else { Addition::Double };
     let number = |value: f64| if addition == Addition::Double { value } else { f64::from(value as f32) };
     ForestParts {
         n_features: n_features as usize,
@@ -265,7 +266,7 @@ fn walk(parts: &ForestParts, tree: &TreeParts, row: &[f64]) -> usize {
                 let (whole, is_category) = match parts.rule {
                     DecisionRule::SingleLess => {
                         let value = value as f32;
-                        (f64::from(value.trunc()), value >= 0.0 && value < 16_777_216.0)
+                        (f64::from(value.trunc()), (0.0..16_777_216.0).contains(&value))
                     }
                     DecisionRule::DoubleAtMost => {
                         (value.trunc(), value.trunc() >= 0.0 && value < 2_147_483_648.0)
