@@ -444,35 +444,63 @@ fn other_files_are_named_for_what_they_are() {
     }
 }
 
-/// A tree of few bytes a node, and a declaration of many features: more than ten times the file would be needed.
+/// Five bytes a node in UBJSON, where XGBoost takes thirty: more than ten times the file would be needed.
 #[test]
 fn a_small_file_cannot_ask_for_much() {
+    let nodes = 200_000_u64;
+    let key = |name: &str| [b"U".as_slice(), &[name.len() as u8], name.as_bytes()].concat();
+    let mut bytes = b"{".to_vec();
+    for name in ["learner", "gradient_booster", "model"] {
+        bytes.extend([key(name), b"{".to_vec()].concat());
+    }
+    bytes.extend([key("trees"), b"[{".to_vec()].concat());
+    for name in ["left_children", "right_children", "split_indices", "split_conditions", "default_left"] {
+        let array = [b"[$U#L".as_slice(), &nodes.to_be_bytes(), &vec![0; nodes as usize]].concat();
+        bytes.extend([key(name), array].concat());
+    }
+    bytes.extend(b"}]}}}}");
+    let found = refused(&bytes);
+    assert!(
+        found.starts_with("invalid model (length): 200000 nodes and 0 features are more than"),
+        "{found}"
+    );
+
+    let named = text("lightgbm-binary.txt").replacen("label_index=0\n", &"x\n".repeat(100), 1);
+    assert!(refused(named.as_bytes()).contains("given twice"));
+    let lines: String = (0..100).map(|i| format!("x{i}\n")).collect();
+    let long = text("lightgbm-binary.txt").replacen("label_index=0\n", &lines, 1);
+    assert_eq!(refused(long.as_bytes()), "invalid model (length): more than 64 lines");
+    let names = vec!["\"\""; 2_000_000].join(",");
+    let many = format!("{{\"learner\":{{\"feature_names\":[{names}]}}}}");
+    assert!(refused(many.as_bytes()).starts_with("invalid model (length): more than "));
+}
+
+/// A chain of splits is as deep as it is long: it is read and walked without recursion.
+#[test]
+fn a_chain_of_splits_is_read_and_walked() {
     let head = "tree\nnum_class=1\nlabel_index=0\nmax_feature_idx=0\nobjective=binary\nfeature_names=a\nfeature_infos=none\n\n";
-    let mut text = head.to_owned();
     let splits = 40_000;
     let list = |key: &str, n: usize, value: &dyn Fn(usize) -> String| {
         let values: Vec<String> = (0..n).map(value).collect();
         format!("{key}={}\n", values.join(" "))
     };
-    text += &format!("Tree=0\nnum_leaves={}\nnum_cat=0\n", splits + 1);
-    text += &list("split_feature", splits, &|_| "0".into());
-    text += &list("threshold", splits, &|_| "0".into());
-    text += &list("decision_type", splits, &|_| "2".into());
-    text += &list("left_child", splits, &|i| {
-        if i + 1 < splits { (i + 1).to_string() } else { format!("-{}", splits + 1) }
-    });
-    text += &list("right_child", splits, &|i| format!("-{}", i + 1));
-    text += &list("leaf_value", splits + 1, &|_| "0".into());
-    text += "\nend of trees\n";
-    // A chain of 40,000 splits: deep, but within ten times its size, read and walked without recursion.
-    let found = read_foreign(text.as_bytes());
-    match found {
-        Ok(model) => {
-            let mut out = [0.0];
-            model.forest.evaluate_into(&[f64::NAN], &mut out);
-        }
-        Err(error) => assert!(error.to_string().contains("bytes can describe"), "{error}"),
-    }
+    let next = |i: usize| if i + 1 < splits { (i + 1).to_string() } else { format!("-{}", splits + 1) };
+    let text = [
+        format!("{head}Tree=0\nnum_leaves={}\nnum_cat=0\n", splits + 1),
+        list("split_feature", splits, &|_| "0".into()),
+        list("threshold", splits, &|_| "0.5".into()),
+        list("decision_type", splits, &|_| "2".into()),
+        list("left_child", splits, &next),
+        list("right_child", splits, &|i| format!("-{}", i + 1)),
+        list("leaf_value", splits + 1, &|i| i.to_string()),
+        "\nend of trees\n".to_owned(),
+    ];
+    let model = read_foreign(text.concat().as_bytes()).unwrap();
+    let mut out = [0.0];
+    model.forest.evaluate_into(&[0.0], &mut out);
+    assert_eq!(out, [splits as f64]);
+    model.forest.evaluate_into(&[1.0], &mut out);
+    assert_eq!(out, [0.0]);
 }
 
 // What becomes of them

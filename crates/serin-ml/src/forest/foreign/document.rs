@@ -69,11 +69,14 @@ pub(super) trait Document {
         Ok(numbers)
     }
 
-    /// An array of texts.
-    fn strings(&mut self) -> Result<Vec<String>, ImportError> {
+    /// An array of at most `limit` texts.
+    fn strings(&mut self, limit: usize) -> Result<Vec<String>, ImportError> {
         let mut strings = Vec::new();
         self.enter_array()?;
         while self.next_element()? {
+            if strings.len() == limit {
+                return Err(ImportError::invalid(Flaw::Length, None, format!("more than {limit} names")));
+            }
             strings.push(self.string()?);
         }
         Ok(strings)

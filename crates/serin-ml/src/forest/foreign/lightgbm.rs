@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::{Flaw, ImportError, Link, ReadModel, excerpt};
+use super::{Flaw, ImportError, Link, ReadModel, check_expansion, excerpt};
 use crate::forest::{
     Addition, CategorySet, Combination, DecisionRule, ForestParts, LeafKind, Node, TreeParts, ZERO_LIMIT,
 };
+
+/// Most lines of the header or of a tree: LightGBM writes about twenty.
+const FIELD_LIMIT: usize = 64;
 
 /// Bits of `decision_type`.
 const CATEGORICAL: u8 = 1;
@@ -20,7 +23,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<ReadModel, ImportError> {
     let text =
         std::str::from_utf8(bytes).map_err(|_| invalid(Flaw::Syntax, None, "the text is not UTF-8"))?;
     let mut lines = Lines { rest: text };
-    let header = Header::read(&mut lines)?;
+    let header = Header::read(&mut lines, bytes.len())?;
     let mut forest = ForestParts {
         n_features: header.n_features,
         n_outputs: header.n_outputs,
@@ -100,6 +103,9 @@ impl<'a> Fields<'a> {
     fn read(lines: &mut Lines<'a>, tree: Option<usize>) -> Result<Self, ImportError> {
         let mut values = BTreeMap::new();
         while let Some(line) = lines.next().filter(|line| !line.is_empty()) {
+            if values.len() == FIELD_LIMIT {
+                return Err(invalid(Flaw::Length, tree, format!("more than {FIELD_LIMIT} lines")));
+            }
             // A flag is a key without a value.
             let (key, value) = line.split_once('=').unwrap_or((line, ""));
             if values.insert(key, value).is_some() {
@@ -150,7 +156,7 @@ struct Header {
 }
 
 impl Header {
-    fn read(lines: &mut Lines<'_>) -> Result<Self, ImportError> {
+    fn read(lines: &mut Lines<'_>, file_bytes: usize) -> Result<Self, ImportError> {
         lines.next();
         let fields = Fields::read(lines, None)?;
         let n_features = fields.number::<usize>("max_feature_idx")?.checked_add(1);
@@ -159,11 +165,13 @@ impl Header {
         for key in ["label_index", "feature_infos"] {
             fields.require(key)?;
         }
-        let feature_names: Vec<String> = words(fields.require("feature_names")?).map(str::to_owned).collect();
-        if feature_names.len() != n_features {
-            let problem = format!("{} feature names for {n_features} features", feature_names.len());
+        let names = fields.require("feature_names")?;
+        let n_names = words(names).count();
+        if n_names != n_features {
+            let problem = format!("{n_names} feature names for {n_features} features");
             return Err(invalid(Flaw::Length, None, problem));
         }
+        check_expansion(file_bytes, 0, n_features)?;
         let num_class: usize = fields.number("num_class")?;
         let n_outputs = match fields.find("num_tree_per_iteration") {
             Some(number) => parse(number, "num_tree_per_iteration", None)?,
@@ -181,7 +189,7 @@ impl Header {
             n_features,
             n_outputs,
             is_average: fields.find("average_output").is_some(),
-            feature_names,
+            feature_names: words(names).map(str::to_owned).collect(),
             link,
             tree_sizes: sizes.map(Iterator::collect).transpose()?,
         })

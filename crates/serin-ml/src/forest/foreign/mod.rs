@@ -253,6 +253,11 @@ const EXPANSION_LIMIT: usize = 10;
 /// What is fine for a file of any size.
 const SMALL_BYTES: usize = 1 << 20;
 
+/// Features that a file of so many bytes may have.
+fn feature_limit(file_bytes: usize) -> usize {
+    file_bytes.saturating_mul(EXPANSION_LIMIT).max(SMALL_BYTES) / BYTES_A_FEATURE
+}
+
 /// Refuses files that say too much in too few bytes. No trainer writes such: a node takes it 30 bytes and more.
 fn check_expansion(file_bytes: usize, n_nodes: usize, n_features: usize) -> Result<(), ImportError> {
     let needed =

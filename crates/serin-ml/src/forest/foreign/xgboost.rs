@@ -1,7 +1,7 @@
 //! XGBoost's models, as its versions 1.0 to 3.x write them in JSON and UBJSON (`doc/tutorials/saving_model.rst`).
 
 use super::document::{Document, Kind, Number, unknown_key};
-use super::{Flaw, ImportError, Link, ReadModel, check_expansion, excerpt};
+use super::{Flaw, ImportError, Link, ReadModel, check_expansion, excerpt, feature_limit};
 use crate::forest::{
     Addition, CategorySet, Combination, DecisionRule, ForestParts, LeafKind, Node, TreeParts,
 };
@@ -64,7 +64,7 @@ impl Learner {
         while let Some(key) = document.next_key()? {
             match key.as_str() {
                 "attributes" | "feature_types" => document.skip()?,
-                "feature_names" => self.feature_names = document.strings()?,
+                "feature_names" => self.feature_names = document.strings(feature_limit(self.file_bytes))?,
                 "gradient_booster" => self.read_booster(document)?,
                 "learner_model_param" => self.read_parameters(document)?,
                 "objective" => self.read_objective(document)?,
