@@ -1,6 +1,7 @@
 //! Time as a parameter: whoever needs the time takes a [`Clock`].
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -30,6 +31,81 @@ impl Timestamp {
         let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
         format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
     }
+}
+
+/// Text that is no time.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a time such as 2026-11-22, 2026-11-22T10:00:00Z or 2026-11-22T10:00:00.5+01:00")]
+pub struct InvalidTimestamp(pub String);
+
+/// RFC 3339, or a date alone, which means its first moment in UTC. Dates become days by Howard Hinnant's
+/// `days_from_civil`. Fractions beyond microseconds are cut.
+impl FromStr for Timestamp {
+    type Err = InvalidTimestamp;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        timestamp(text.trim()).ok_or_else(|| InvalidTimestamp(text.chars().take(64).collect()))
+    }
+}
+
+fn timestamp(text: &str) -> Option<Timestamp> {
+    let (date, rest) = text.split_at_checked(10)?;
+    let days = day_number(date)?;
+    if rest.is_empty() {
+        return Some(Timestamp(days * 86_400_000_000));
+    }
+    let rest = rest.strip_prefix(['T', 't', ' '])?;
+    let (time, zone_seconds) = match rest.strip_suffix(['Z', 'z']) {
+        Some(time) => (time, 0),
+        None => {
+            let (time, zone) = rest.split_at_checked(rest.rfind(['+', '-'])?)?;
+            let sign = if zone.starts_with('-') { -1 } else { 1 };
+            let (hours, minutes) = zone[1..].split_once(':')?;
+            (time, sign * (digits(hours, 2, 23)? * 3_600 + digits(minutes, 2, 59)? * 60))
+        }
+    };
+    let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
+    let mut parts = time.split(':');
+    let (hour, minute) = (digits(parts.next()?, 2, 23)?, digits(parts.next()?, 2, 59)?);
+    // A leap second is the first moment of the next minute.
+    let second = digits(parts.next()?, 2, 60)?;
+    if parts.next().is_some() || fraction.is_empty() {
+        return None;
+    }
+    let microseconds = digits(fraction, fraction.len(), i64::MAX).map(|_| format!("{fraction:0<6}"))?;
+    let microseconds: i64 = microseconds.get(..6)?.parse().ok()?;
+    let seconds = days * 86_400 + hour * 3_600 + minute * 60 + second - zone_seconds;
+    Some(Timestamp(seconds * 1_000_000 + microseconds))
+}
+
+/// Days since 1970-01-01 of `YYYY-MM-DD`.
+fn day_number(date: &str) -> Option<i64> {
+    let mut parts = date.split('-');
+    let (year, month) = (digits(parts.next()?, 4, 9999)?, digits(parts.next()?, 2, 12)?);
+    let day = digits(parts.next()?, 2, 31)?;
+    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let month_days = match month {
+        2 => 28 + i64::from(is_leap),
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    };
+    if parts.next().is_some() || month < 1 || !(1..=month_days).contains(&day) {
+        return None;
+    }
+    let shifted_year = year - i64::from(month <= 2);
+    let (era, year_of_era) = (shifted_year.div_euclid(400), shifted_year.rem_euclid(400));
+    let shifted_month = if month > 2 { month - 3 } else { month + 9 };
+    let day_of_year = (153 * shifted_month + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    Some(era * 146_097 + day_of_era - 719_468)
+}
+
+/// A number of exactly so many digits, at most `most`.
+fn digits(text: &str, count: usize, most: i64) -> Option<i64> {
+    let is_plain = text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit());
+    // Only the first digits of a long fraction matter.
+    let text = text.get(..count.min(18))?;
+    text.parse().ok().filter(|number| is_plain && *number <= most)
 }
 
 /// The two questions about time.
@@ -127,6 +203,44 @@ mod tests {
             (-1, "1969-12-31T23:59:59Z"),
         ] {
             assert_eq!(Timestamp(seconds * 1_000_000).to_rfc3339(), text);
+        }
+    }
+
+    #[test]
+    fn dates_are_read_as_timestamps() {
+        // From `date -u -d TEXT +%s.%6N`.
+        for (text, microseconds) in [
+            ("1970-01-01", 0),
+            ("2000-02-29", 951_782_400_000_000),
+            ("2026-11-22T10:00:00Z", 1_795_341_600_000_000),
+            ("2026-11-22 10:00:00.25z", 1_795_341_600_250_000),
+            ("2026-11-22T11:30:00.123456789+01:30", 1_795_341_600_123_456),
+            ("1969-12-31T23:59:59-00:00", -1_000_000),
+        ] {
+            assert_eq!(text.parse(), Ok(Timestamp(microseconds)), "{text}");
+        }
+        for wrong in [
+            "",
+            "2026",
+            "2026-02-29",
+            "2026-13-01",
+            "2026-1-1",
+            "2026-11-22T10:00Z",
+            "2026-11-22T10:00:00",
+            "2026-11-22T24:00:00Z",
+            "2026-11-22T10:00:00.Z",
+            "2026-11-22T10:00:00+1:00",
+            "2026-11-22T+0:00:00Z",
+            "２026-11-22",
+            "2026-11-22T10:00:00.5x5Z",
+        ] {
+            assert!(wrong.parse::<Timestamp>().is_err(), "{wrong}");
+        }
+        for days in -200_000..200_000 {
+            let time = Timestamp(days * 86_400_000_000);
+            if (0..10_000).contains(&time.to_rfc3339().split('-').next().unwrap().parse().unwrap_or(-1)) {
+                assert_eq!(time.to_rfc3339().parse(), Ok(time));
+            }
         }
     }
 

@@ -64,6 +64,31 @@ impl InferenceId {
         Ok(Self(text.to_owned()))
     }
 
+    /// An id that was stored, whoever made it.
+    #[must_use]
+    pub fn from_stored(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    /// Whether it is of the form that we make.
+    #[must_use]
+    pub fn is_uuid_v7(&self) -> bool {
+        Uuid::try_parse(&self.0).is_ok_and(|uuid| uuid.get_version_num() == 7)
+    }
+
+    /// A UUID for systems that want one: the id itself, or, for what a caller chose, a UUIDv8 that follows from it.
+    #[must_use]
+    pub fn as_event_id(&self) -> String {
+        if self.is_uuid_v7() {
+            return self.0.clone();
+        }
+        let half = |name: &str| Seed(0).child(name).child(&self.0).0.to_be_bytes();
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&half("event id, first half"));
+        bytes[8..].copy_from_slice(&half("event id, second half"));
+        uuid::Builder::from_custom_bytes(bytes).into_uuid().hyphenated().to_string()
+    }
+
     /// The id as it travels and is stored.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -145,6 +170,17 @@ mod tests {
             assert!(seen.insert(ids.next_uuid()));
             assert!(seen.insert(other.next_uuid()));
         }
+    }
+
+    #[test]
+    fn an_event_id_is_the_id_itself_or_follows_from_it() {
+        let ours = "018bcfe5-687b-7000-8000-000000000001";
+        assert_eq!(InferenceId::from_stored(ours).as_event_id(), ours);
+        let theirs = InferenceId::from_stored("r-17");
+        let event = Uuid::parse_str(&theirs.as_event_id()).unwrap();
+        assert_eq!(event.get_version_num(), 8);
+        assert_eq!(theirs.as_event_id(), event.to_string());
+        assert_ne!(InferenceId::from_stored("r-18").as_event_id(), event.to_string());
     }
 
     #[test]

@@ -3,7 +3,9 @@
 //! The modules stand in reading order, and a module imports only from those above it.
 
 pub mod clock;
+pub mod hash;
 pub mod ids;
+pub mod names;
 
 pub mod config;
 

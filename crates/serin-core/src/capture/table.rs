@@ -5,7 +5,6 @@
 //! retrained model with another feature would need a migration of all history. SQLite parses a row's array once for
 //! all columns of the view.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
@@ -19,31 +18,31 @@ use crate::clock::Timestamp;
 /// The oldest SQLite whose write-ahead log is trusted: earlier ones can corrupt a database that is checkpointed
 /// and written at the same moment.
 const OLDEST_SQLITE: i32 = 3_051_003;
-/// The version that `inferences.sql` makes.
-const SCHEMA_VERSION: i64 = 1;
-const SCHEMA: &str = include_str!("inferences.sql");
+/// Step n brings a file of version n to version n + 1; a new file is of version 0.
+const MIGRATIONS: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
 /// How long a writer waits for another process that holds the database.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
-/// A view shows at most so many features: SQLite has room for 2,000 columns.
-const VIEW_FEATURES: usize = 1_900;
-/// A view shows at most so many class probabilities.
-const VIEW_CLASSES: usize = 80;
-
+/// Measured best for rows of 151 features (docs/adr/0006); a file keeps the size it was made with.
+const PAGE_BYTES: i64 = 16 << 10;
+/// The write-ahead log is copied into the database about when it is this long: pages of the indexes that changed in
+/// several loads are then copied once.
+const CHECKPOINT_BYTES: i64 = 64 << 20;
+/// Holds the pages that one segment changes.
+const CACHE_KIBIBYTES: i64 = 16 << 10;
 /// The table, open for writing.
 #[derive(Debug)]
 pub struct InferenceTable {
-    connection: Connection,
+    pub(super) connection: Connection,
+    synchronous: Option<Sync>,
 }
 
-/// What the view of an endpoint shows.
-#[derive(Debug, Clone, Copy)]
-pub struct EndpointColumns<'a> {
-    /// The endpoint's name; the view is called `endpoint_<name>`.
-    pub endpoint: &'a str,
-    /// Class names in the model's order: a column `p_<class>` each.
-    pub classes: &'a [String],
-    /// Feature names in the model's order: a column each.
-    pub features: &'a [String],
+/// What a commit waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sync {
+    /// Nothing: the journal still has the rows.
+    Later,
+    /// The disk has these rows and all those before.
+    Now,
 }
 
 /// Why the table could not be used.
@@ -64,6 +63,8 @@ pub enum TableError {
 #[derive(Debug)]
 pub struct Load<'a> {
     transaction: Transaction<'a>,
+    /// Rows of this load have greater ones.
+    last_rowid: i64,
     segment: String,
     time: Timestamp,
     already_loaded: bool,
@@ -101,13 +102,14 @@ impl InferenceTable {
         }
         let mut connection = Connection::open(path)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
-        // Rows of some hundred features need more than half of the default page.
-        connection.pragma_update(None, "page_size", 8192)?;
+        connection.pragma_update(None, "page_size", PAGE_BYTES)?;
         connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
-        // A segment is deleted right after its transaction, so that transaction must be durable by itself.
-        connection.pragma_update(None, "synchronous", "full")?;
+        connection.pragma_update(None, "cache_size", -CACHE_KIBIBYTES)?;
+        connection.pragma_update(None, "journal_size_limit", CHECKPOINT_BYTES)?;
+        let page_bytes: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_BYTES / page_bytes.max(1))?;
         migrate(&mut connection)?;
-        Ok(Self { connection })
+        Ok(Self { connection, synchronous: None })
     }
 
     /// Begins loading the segment called `segment`, and forgets the segments in `finished`, whose files are gone.
@@ -119,7 +121,9 @@ impl InferenceTable {
         segment: &str,
         finished: &[String],
         time: Timestamp,
+        sync: Sync,
     ) -> Result<Load<'_>, TableError> {
+        self.set_synchronous(sync)?;
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for name in finished {
             transaction.execute("DELETE FROM capture_segments WHERE name = ?1", [name])?;
@@ -127,8 +131,11 @@ impl InferenceTable {
         let already_loaded = transaction
             .prepare_cached("SELECT 1 FROM capture_segments WHERE name = ?1")?
             .exists([segment])?;
+        let last_rowid =
+            transaction.query_row("SELECT coalesce(max(rowid), 0) FROM inferences", [], |row| row.get(0))?;
         Ok(Load {
             transaction,
+            last_rowid,
             segment: segment.to_owned(),
             time,
             already_loaded,
@@ -137,12 +144,30 @@ impl InferenceTable {
         })
     }
 
+    fn set_synchronous(&mut self, sync: Sync) -> Result<(), TableError> {
+        if self.synchronous != Some(sync) {
+            let value = match sync {
+                Sync::Later => "normal",
+                Sync::Now => "full",
+            };
+            self.connection.pragma_update(None, "synchronous", value)?;
+            self.synchronous = Some(sync);
+        }
+        Ok(())
+    }
+
+    /// Begins a transaction whose commit waits for the disk.
+    pub(super) fn durable_transaction(&mut self) -> Result<Transaction<'_>, TableError> {
+        self.set_synchronous(Sync::Now)?;
+        Ok(self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?)
+    }
+
     /// Forgets all segments but those in `present`.
     ///
     /// # Errors
     /// When the database refuses.
     pub fn forget_segments_except(&mut self, present: &[String]) -> Result<(), TableError> {
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = self.durable_transaction()?;
         let known: Vec<String> = transaction
             .prepare("SELECT name FROM capture_segments")?
             .query_map([], |row| row.get(0))?
@@ -150,19 +175,6 @@ impl InferenceTable {
         for name in known.iter().filter(|name| !present.contains(name)) {
             transaction.execute("DELETE FROM capture_segments WHERE name = ?1", [name])?;
         }
-        Ok(transaction.commit()?)
-    }
-
-    /// Makes (or replaces) the view `endpoint_<name>`: answered rows of one endpoint, a column for each class
-    /// probability and each feature.
-    ///
-    /// # Errors
-    /// When the database refuses.
-    pub fn create_view(&mut self, columns: &EndpointColumns<'_>) -> Result<(), TableError> {
-        let view = identifier(&format!("endpoint_{}", columns.endpoint));
-        let statement = format!("DROP VIEW IF EXISTS {view};\n{}", view_statement(&view, columns));
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        transaction.execute_batch(&statement)?;
         Ok(transaction.commit()?)
     }
 }
@@ -180,19 +192,44 @@ impl Load<'_> {
             self.loaded.unreadable += 1;
             return Ok(());
         };
+        match self.insert_record(&record) {
+            // No later try would end otherwise, and the records behind this one must not wait for it.
+            Err(TableError::Database(error)) if is_about_the_row(&error) => {
+                self.loaded.unreadable += 1;
+                Ok(())
+            }
+            inserted => inserted,
+        }
+    }
+
+    fn insert_record(&mut self, record: &Record<'_>) -> Result<(), TableError> {
         let mut statement = self.transaction.prepare_cached(
-            "INSERT OR IGNORE INTO inferences
+            // An id has one row: the first answer to it, or until there is one the first refusal.
+            "INSERT INTO inferences
                (id, time, endpoint, variant, model_version, run, predicted, probabilities, features,
-                latency_us, status, error_code, rollout_step, caller)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+                latency_us, status, error_code, rollout_step, caller, error_detail, body, client_gone)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
+             ON CONFLICT (id) DO UPDATE SET
+               time = excluded.time, endpoint = excluded.endpoint, variant = excluded.variant,
+               model_version = excluded.model_version, run = excluded.run, predicted = excluded.predicted,
+               probabilities = excluded.probabilities, features = excluded.features,
+               latency_us = excluded.latency_us, status = excluded.status, error_code = NULL,
+               rollout_step = excluded.rollout_step, caller = excluded.caller, error_detail = NULL,
+               body = NULL, client_gone = excluded.client_gone
+             WHERE inferences.predicted IS NULL AND excluded.predicted IS NOT NULL",
         )?;
         let buffers = &mut self.buffers;
         match &record.outcome {
-            Outcome::Refused { error_code } => {
-                self.loaded.count(insert_row(&mut statement, &record, record.id, None, Some(error_code))?);
+            Outcome::Refused { error_code, detail, body } => {
+                let refusal = Refusal {
+                    error_code,
+                    detail: (!detail.is_empty()).then_some(detail),
+                    body: (!body.is_empty()).then_some(body),
+                };
+                self.loaded.count(insert_row(&mut statement, record, record.id, &Row::Refused(refusal))?);
             }
             Outcome::Answered { predicted, probabilities, features } => {
-                let rows = predicted.len().max(1);
+                let rows = predicted.len();
                 let (n_classes, n_features) = (probabilities.len() / rows, features.len() / rows);
                 for (n, class) in predicted.iter().enumerate() {
                     let id = row_id(&mut buffers.id, record.id, n, predicted.len());
@@ -206,7 +243,7 @@ impl Load<'_> {
                         probabilities: utf8(&buffers.probabilities),
                         features: utf8(&buffers.features),
                     };
-                    self.loaded.count(insert_row(&mut statement, &record, id, Some(&answer), None)?);
+                    self.loaded.count(insert_row(&mut statement, record, id, &Row::Answered(answer))?);
                 }
             }
         }
@@ -219,6 +256,7 @@ impl Load<'_> {
     /// When the database refuses; nothing was kept then.
     pub fn commit(self) -> Result<Loaded, TableError> {
         if !self.already_loaded {
+            super::labels::attach_waiting(&self.transaction, self.last_rowid)?;
             self.transaction.execute(
                 "INSERT INTO capture_segments (name, rows, time) VALUES (?1, ?2, ?3)",
                 params![self.segment, self.loaded.rows as i64, self.time.0],
@@ -235,19 +273,34 @@ impl Loaded {
     }
 }
 
+/// What is of one row, besides what is of the whole record.
+enum Row<'a> {
+    Answered(Answer<'a>),
+    Refused(Refusal<'a>),
+}
+
 struct Answer<'a> {
     predicted: &'a str,
     probabilities: &'a str,
     features: &'a str,
 }
 
+struct Refusal<'a> {
+    error_code: &'a str,
+    detail: Option<&'a str>,
+    body: Option<&'a [u8]>,
+}
+
 fn insert_row(
     statement: &mut Statement<'_>,
     record: &Record<'_>,
     id: &str,
-    answer: Option<&Answer<'_>>,
-    error_code: Option<&str>,
+    row: &Row<'_>,
 ) -> Result<usize, TableError> {
+    let (answer, refusal) = match row {
+        Row::Answered(answer) => (Some(answer), None),
+        Row::Refused(refusal) => (None, Some(refusal)),
+    };
     Ok(statement.execute(params![
         id,
         record.time.0,
@@ -260,10 +313,18 @@ fn insert_row(
         answer.map(|answer| answer.features),
         i64::try_from(record.latency_microseconds).unwrap_or(i64::MAX),
         record.status,
-        error_code,
+        refusal.map(|refusal| refusal.error_code),
         record.rollout_step,
         record.caller,
+        refusal.and_then(|refusal| refusal.detail),
+        refusal.and_then(|refusal| refusal.body),
+        record.client_gone,
     ])?)
+}
+
+fn is_about_the_row(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{ConstraintViolation, TooBig, TypeMismatch};
+    error.sqlite_error_code().is_some_and(|code| matches!(code, ConstraintViolation | TooBig | TypeMismatch))
 }
 
 fn row_id<'b>(buffer: &'b mut String, id: &'b str, n: usize, rows: usize) -> &'b str {
@@ -288,54 +349,21 @@ fn utf8(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap_or("[]")
 }
 
+/// Brings the file to the present version, each step in a transaction of its own, so that it can die at any moment.
 fn migrate(connection: &mut Connection) -> Result<(), TableError> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let found: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    match found {
-        0 => {
-            transaction.execute_batch(SCHEMA)?;
-            transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    let known = MIGRATIONS.len() as i64;
+    loop {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let found: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        let step = usize::try_from(found).ok().and_then(|found| MIGRATIONS.get(found));
+        match step {
+            Some(step) => {
+                transaction.execute_batch(step)?;
+                transaction.pragma_update(None, "user_version", found + 1)?;
+                transaction.commit()?;
+            }
+            None if found == known => return Ok(()),
+            None => return Err(TableError::NewerSchema { found, known }),
         }
-        SCHEMA_VERSION => {}
-        found => return Err(TableError::NewerSchema { found, known: SCHEMA_VERSION }),
     }
-    Ok(transaction.commit()?)
-}
-
-fn view_statement(view: &str, columns: &EndpointColumns<'_>) -> String {
-    const PLAIN: [&str; 9] =
-        ["id", "time", "at", "variant", "model_version", "predicted", "latency_us", "label", "label_time"];
-    let mut taken: BTreeSet<String> = PLAIN.iter().map(|name| (*name).to_owned()).collect();
-    let mut sql = format!(
-        "CREATE VIEW {view} AS SELECT id, time,\n  strftime('%Y-%m-%dT%H:%M:%fZ', time / 1e6, 'unixepoch') AS at,\n  \
-         variant, model_version, predicted, latency_us, label, label_time"
-    );
-    let classes =
-        columns.classes.iter().take(VIEW_CLASSES).map(|class| ("probabilities", format!("p_{class}")));
-    let features = columns.features.iter().take(VIEW_FEATURES).map(|name| ("features", name.clone()));
-    let mut position = 0;
-    let mut previous = "";
-    for (array, name) in classes.chain(features) {
-        position = if array == previous { position + 1 } else { 0 };
-        previous = array;
-        let name = identifier(&untaken(name, &mut taken));
-        // Writing to a String cannot fail.
-        let _ = write!(sql, ",\n  json_extract({array}, '$[{position}]') AS {name}");
-    }
-    let endpoint = columns.endpoint.replace('\'', "''");
-    let _ = write!(sql, "\nFROM inferences WHERE endpoint = '{endpoint}' AND status = 200;");
-    sql
-}
-
-/// `name`, or `feature_<name>` and so on when a column before it has that name (SQLite ignores case in names).
-fn untaken(mut name: String, taken: &mut BTreeSet<String>) -> String {
-    while !taken.insert(name.to_lowercase()) {
-        name.insert_str(0, "feature_");
-    }
-    name
-}
-
-/// A quoted SQL identifier. A NUL would end the statement, so it is left out.
-fn identifier(name: &str) -> String {
-    format!("\"{}\"", name.replace('\0', "").replace('"', "\"\""))
 }

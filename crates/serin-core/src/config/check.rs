@@ -11,7 +11,7 @@ use serin_ml::train::{Budget, FamilyName, FamilyParameters, Scope, SelectSetting
 
 use super::origin::Origins;
 use super::raw::{OneOrMany, RawConfig, RawTrain};
-use super::{ConfigError, Origin};
+use super::{CaptureSettings, ConfigError, Origin, ServeSettings, capture, serve};
 
 /// Checked settings of a project.
 #[derive(Debug, Clone)]
@@ -30,6 +30,8 @@ pub struct Settings {
     pub gates: CheckedGates,
     /// How it is served.
     pub serve: ServeSettings,
+    /// What is promised about captured answers.
+    pub capture: CaptureSettings,
 }
 
 /// `[data]`, checked.
@@ -64,15 +66,6 @@ pub struct CheckSettings {
     pub correlation: f64,
 }
 
-/// `[serve]`, checked.
-#[derive(Debug, Clone)]
-pub struct ServeSettings {
-    /// Where to listen.
-    pub listen: SocketAddr,
-    /// Where the journal and the inference table live.
-    pub data_dir: PathBuf,
-}
-
 /// Longest budget that can be asked for.
 const LONGEST_BUDGET: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -100,10 +93,8 @@ pub(super) fn check(raw: RawConfig, folder: &Path, origins: &Origins) -> Result<
             correlation: at.within("checks.correlation", raw.checks.correlation.unwrap_or(0.95), 0.1, 1.0)?,
         },
         gates: raw.gates.check().map_err(|error| at.gates_error(&error))?,
-        serve: ServeSettings {
-            listen: at.listen("serve.listen", &raw.serve.listen.unwrap_or_default())?,
-            data_dir: at.path("serve.data_dir", &raw.serve.data_dir.unwrap_or_default(), folder),
-        },
+        serve: serve::check(raw.serve, folder, &at)?,
+        capture: capture::check(&raw.capture, &at)?,
     };
     Ok(settings)
 }
@@ -187,12 +178,12 @@ fn describe(error: &dyn std::error::Error) -> String {
 }
 
 /// Makes errors that point at the place a key was written.
-struct Place<'a> {
+pub(super) struct Place<'a> {
     origins: &'a Origins,
 }
 
 impl Place<'_> {
-    fn error(&self, key: &str, problem: &str, fix: &str) -> ConfigError {
+    pub(super) fn error(&self, key: &str, problem: &str, fix: &str) -> ConfigError {
         ConfigError::Value {
             origin: self.origins.of(key),
             key: key.to_owned(),
@@ -286,7 +277,7 @@ impl Place<'_> {
         })
     }
 
-    fn listen(&self, key: &str, text: &str) -> Result<SocketAddr, ConfigError> {
+    pub(super) fn listen(&self, key: &str, text: &str) -> Result<SocketAddr, ConfigError> {
         text.parse().map_err(|_| {
             self.error(
                 key,
@@ -297,7 +288,7 @@ impl Place<'_> {
     }
 
     /// A path from the file is relative to the file; one from an option or a variable, to the current folder.
-    fn path(&self, key: &str, text: &str, folder: &Path) -> PathBuf {
+    pub(super) fn path(&self, key: &str, text: &str, folder: &Path) -> PathBuf {
         match self.origins.of(key) {
             Origin::File { .. } => folder.join(text),
             _ => PathBuf::from(text),
@@ -310,8 +301,9 @@ impl Place<'_> {
     }
 }
 
-/// A time with its unit: `500ms`, `1.5s`, `60s`, `5m`, `2h`.
-fn parse_duration(text: &str) -> Option<Duration> {
+/// A time with its unit: `500ms`, `1.5s`, `60s`, `5m`, `2h`, `90d`.
+#[must_use]
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let text = text.trim();
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
     let (number, unit) = text.split_at(digits);
@@ -321,6 +313,7 @@ fn parse_duration(text: &str) -> Option<Duration> {
             "s" => 1.0,
             "m" => 60.0,
             "h" => 3600.0,
+            "d" => 86_400.0,
             _ => return None,
         };
     Duration::try_from_secs_f64(seconds).ok()

@@ -3,16 +3,21 @@
 //! What a user wrote ([`raw`]) is merged key by key and becomes usable only through [`Settings::load`], which names the
 //! place, the key and the fix of the first thing it cannot accept.
 
+mod capture;
 mod check;
 mod origin;
 pub mod raw;
+mod serve;
 
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-pub use check::{CheckSettings, DataSettings, ServeSettings, Settings};
+pub use capture::{CaptureMode, CaptureSettings, FullPolicy, Retention};
+pub use check::{CheckSettings, DataSettings, Settings, parse_duration};
 pub use origin::Origin;
+pub use serve::{EndpointSettings, ONLY_VARIANT, ServeSettings, VariantSettings, is_name};
+
 use raw::RawConfig;
 
 /// The default settings, commented: what `serin config show` prints and every project starts from.

@@ -19,6 +19,8 @@ pub struct RawConfig {
     pub gates: Gates,
     #[serde(default)]
     pub serve: RawServe,
+    #[serde(default)]
+    pub capture: RawCapture,
 }
 
 /// `[project]`
@@ -76,7 +78,44 @@ pub struct RawChecks {
 #[serde(deny_unknown_fields)]
 pub struct RawServe {
     pub listen: Option<String>,
+    pub admin_listen: Option<String>,
     pub data_dir: Option<String>,
+    pub default: Option<String>,
+    pub tls_certificate: Option<String>,
+    pub tls_key: Option<String>,
+    pub proxies: Option<Vec<String>>,
+    pub endpoints: Option<Vec<RawEndpoint>>,
+}
+
+/// `[[serve.endpoints]]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawEndpoint {
+    pub name: String,
+    pub sticky_header: Option<String>,
+    pub model: Option<String>,
+    pub variants: Option<Vec<RawVariant>>,
+}
+
+/// One entry of `variants`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawVariant {
+    pub name: String,
+    pub model: String,
+    pub weight: Option<f64>,
+}
+
+/// `[capture]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawCapture {
+    pub mode: Option<String>,
+    pub sample: Option<f64>,
+    pub when_full: Option<String>,
+    pub spool_limit: Option<String>,
+    pub keep_age: Option<String>,
+    pub keep_size: Option<String>,
 }
 
 /// A list, or a single entry written without brackets.

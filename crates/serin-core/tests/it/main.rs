@@ -3,3 +3,5 @@
 
 mod capture;
 mod config;
+mod labels;
+mod upkeep;

@@ -27,6 +27,6 @@ pub use checks::{
 pub use errors::{
     DatasetError, DialectProblem, EncodingProblem, NAMED_COLUMNS, Position, SchemaProblem, TargetProblem,
 };
-pub use output::{OutputColumn, OutputError, ParquetOutput};
+pub use output::{OutputColumn, OutputError, OutputKind, ParquetOutput};
 pub use read::{Limits, Read, ReadOptions, Sink, Warning, read, read_batches};
 pub use table::{ColumnKind, Dataset, Field, Fingerprint, Labels, Schema, Source};

@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueHint};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum, ValueHint};
+use serin_core::clock::Timestamp;
 
 /// From a table of numbers to a trained, gated, served and watched classifier.
 #[derive(Debug, Parser)]
@@ -22,6 +24,19 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// What is wrong with a command line, found after it was parsed, in the words of its command.
+    #[must_use]
+    pub fn error(command: &str, kind: clap::error::ErrorKind, message: &str) -> clap::Error {
+        let mut cli = Self::command();
+        cli.build();
+        cli.find_subcommand_mut(command).map(|command| command.error(kind, message)).unwrap_or_else(|| {
+            // The names of commands are ours; the whole program's usage would be shown for another.
+            Self::command().error(kind, message)
+        })
+    }
 }
 
 /// The commands, in the order of a model's life.
@@ -44,6 +59,14 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Serve a model over HTTP and keep every answer as a row
     Serve(ServeArgs),
+    /// Ask the inference table in SQL, reading only
+    Query(QueryArgs),
+    /// Captured answers: how they are doing, export, deletion
+    #[command(subcommand)]
+    Capture(CaptureCommand),
+    /// True classes of captured rows
+    #[command(subcommand)]
+    Labels(LabelsCommand),
     /// Settings: what they are and whether a file is right
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -222,21 +245,41 @@ pub struct InspectArgs {
     pub json: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(
-    after_help = "Example:\n  serin serve out/model.serin --listen 127.0.0.1:8080 --data-dir serin-data &\n  \
-    curl -H 'content-type: text/csv' --data-binary @rows.csv http://127.0.0.1:8080/invocations"
+    after_help = "Examples:\n  serin serve out/model.serin --listen 127.0.0.1:8080 --data-dir serin-data &\n  \
+    curl -H 'content-type: text/csv' --data-binary @rows.csv http://127.0.0.1:8080/invocations\n  \
+    serin serve digits=a.serin wine=b.serin      # /endpoints/digits/invocations, /endpoints/wine/invocations\n  \
+    serin serve model.txt --classes ham,spam      # a LightGBM or XGBoost model as it is"
 )]
 pub struct ServeArgs {
-    /// The bundle to serve
+    /// Models to serve, each as FILE or NAME=FILE (a bundle, LightGBM text, XGBoost JSON or UBJSON); without any, the endpoints of the settings
     #[arg(value_name = "MODEL", value_hint = ValueHint::FilePath)]
-    pub model: PathBuf,
+    pub models: Vec<String>,
+    /// Name of the endpoint of an only model, instead of its file's
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Class names of a model trained elsewhere, in its order [default: 0, 1, ...]
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    pub classes: Option<Vec<String>>,
+    /// The endpoint that /invocations asks when there are several
+    #[arg(long, value_name = "NAME")]
+    pub default: Option<String>,
     /// Address and port to listen on; port 0 takes a free one and prints it
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<SocketAddr>,
+    /// Address and port of health and metrics [default: the port after --listen]
+    #[arg(long, value_name = "ADDRESS")]
+    pub admin_listen: Option<SocketAddr>,
     /// Where the journal and the inference table live
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub data_dir: Option<PathBuf>,
+    /// Certificate chain (PEM): speak TLS
+    #[arg(long, value_name = "FILE", requires = "tls_key", value_hint = ValueHint::FilePath)]
+    pub tls_certificate: Option<PathBuf>,
+    /// Private key of the certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_certificate", value_hint = ValueHint::FilePath)]
+    pub tls_key: Option<PathBuf>,
     /// Settings of the project
     #[arg(long, value_name = "FILE", env = "SERIN_CONFIG", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
@@ -287,6 +330,151 @@ pub struct DemoArgs {
     /// Time for search, calibration and refit
     #[arg(long, value_name = "TIME", default_value = "30s")]
     pub budget: String,
+}
+
+/// Where captured answers are.
+#[derive(Debug, Clone, Default, Args)]
+pub struct DataDirArgs {
+    /// Where the journal and the inference table live
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub data_dir: Option<PathBuf>,
+    /// Settings of the project
+    #[arg(long, value_name = "FILE", env = "SERIN_CONFIG", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  serin query \"select predicted, count(*) from inferences group by 1\"\n  \
+    serin query --csv --limit 0 'select * from \"endpoint_digits\"' > rows.csv"
+)]
+pub struct QueryArgs {
+    /// One SELECT; tables and views are in docs/inference-table.md
+    #[arg(value_name = "SQL")]
+    pub sql: String,
+    #[command(flatten)]
+    pub place: DataDirArgs,
+    /// Print a JSON array of objects
+    #[arg(long, conflicts_with = "csv")]
+    pub json: bool,
+    /// Print CSV
+    #[arg(long)]
+    pub csv: bool,
+    /// In CSV, a quote before text that a spreadsheet would run as a formula
+    #[arg(long, requires = "csv")]
+    pub excel_safe: bool,
+    /// Rows to print at most; 0 means all
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub limit: u64,
+    /// Give up after this time, such as 500ms or 2m
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub timeout: Option<Duration>,
+}
+
+/// Commands about captured answers.
+#[derive(Debug, Subcommand)]
+pub enum CaptureCommand {
+    /// What waits in the journal, and what the table holds
+    Status(CaptureStatusArgs),
+    /// Write rows of a time to a file
+    #[command(after_help = "Times are 2026-11-22 or 2026-11-22T10:00:00Z.\nExample:\n  \
+        serin capture export --from 2026-11-01 --to 2026-12-01 --format parquet --out november.parquet")]
+    Export(CaptureExportArgs),
+    /// Delete rows, with their labels, by id
+    Delete(CaptureDeleteArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct CaptureStatusArgs {
+    #[command(flatten)]
+    pub place: DataDirArgs,
+    /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct CaptureExportArgs {
+    /// The first moment
+    #[arg(long, value_name = "TIME")]
+    pub from: Timestamp,
+    /// The first moment that is not meant any more
+    #[arg(long, value_name = "TIME")]
+    pub to: Timestamp,
+    /// One endpoint only
+    #[arg(long, value_name = "NAME")]
+    pub endpoint: Option<String>,
+    /// The form of the file
+    #[arg(long, value_enum)]
+    pub format: ExportFormat,
+    /// The file, which appears when it is whole
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub out: PathBuf,
+    /// In CSV, a quote before text that a spreadsheet would run as a formula
+    #[arg(long)]
+    pub excel_safe: bool,
+    #[command(flatten)]
+    pub place: DataDirArgs,
+}
+
+/// What an export can be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// A column a feature, typed
+    Parquet,
+    /// A column a feature
+    Csv,
+    /// The capture file of SageMaker, one request a line
+    SagemakerJsonl,
+}
+
+#[derive(Debug, Args)]
+pub struct CaptureDeleteArgs {
+    /// Ids of rows, or of batches with all their rows
+    #[arg(value_name = "ID", required = true)]
+    pub ids: Vec<String>,
+    #[command(flatten)]
+    pub place: DataDirArgs,
+    /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Commands about labels.
+#[derive(Debug, Subcommand)]
+pub enum LabelsCommand {
+    /// Attach the true classes in a CSV file to captured rows
+    #[command(
+        after_help = "Example:\n  serin labels import truth.csv --id-column request --label-column outcome"
+    )]
+    Import(LabelsImportArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct LabelsImportArgs {
+    /// CSV with a header
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+    /// The column of row ids: an inference id, with `/n` for row n of a batch
+    #[arg(long, value_name = "NAME", default_value = "id")]
+    pub id_column: String,
+    /// The column of true classes
+    #[arg(long, value_name = "NAME", default_value = "label")]
+    pub label_column: String,
+    /// The column that says when they were known; without it: now
+    #[arg(long, value_name = "NAME")]
+    pub time_column: Option<String>,
+    #[command(flatten)]
+    pub place: DataDirArgs,
+    /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    serin_core::config::parse_duration(text)
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| "write a time such as 500ms, 60s or 2m".to_owned())
 }
 
 /// Commands about settings.

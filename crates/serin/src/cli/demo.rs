@@ -19,10 +19,12 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::args::DemoArgs;
 use super::exit::Exit;
-use super::serve::{ServeOptions, Served, endpoint, serve};
+use super::serve::served_model;
 use super::settings::Overrides;
 use super::watch::Watch;
 use super::{data, files, printer, train};
+use crate::gateway::endpoint::{Endpoint, Snapshot};
+use crate::gateway::lifecycle::{ServeOptions, Served, Signals, serve};
 use crate::gateway::limits::Limits;
 use client::Answer;
 
@@ -122,22 +124,31 @@ fn serve_and_ask(
     rows: &Dataset,
     data_dir: &Path,
 ) -> anyhow::Result<ServedDemo> {
-    let bundle = files::read_bundle(model)?;
+    let bundle = files::read_model(model, None)?;
     let classes = bundle.card.classes.clone();
     let version = bundle.digest()[..12].to_owned();
     let options = ServeOptions {
         listen: ([127, 0, 0, 1], 0).into(),
+        admin_listen: ([127, 0, 0, 1], 0).into(),
+        tls: None,
+        proxies: Vec::new(),
         capture: CaptureOptions::new(data_dir),
         limits: Limits::default(),
     };
     let bodies = bodies(&bundle, rows);
-    let endpoint = endpoint(&settings.project, bundle)?;
+    let (name, model) = (settings.project.clone(), model.to_owned());
+    let endpoints = Box::new(move || {
+        let endpoint = Endpoint::of_one(&name, served_model(files::read_model(&model, None)?))?;
+        Ok(Snapshot::new(vec![endpoint], None)?)
+    });
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let (answers, seconds, address, served) = runtime.block_on(async {
         let (stop, stopped) = mpsc::channel(2);
+        let (_, reload) = mpsc::channel(1);
         let (tell_address, address) = oneshot::channel();
-        let server = tokio::spawn(serve(options, endpoint, clock.clone(), stopped, move |ready| {
+        let signals = Signals { stop: stopped, reload };
+        let server = tokio::spawn(serve(options, endpoints, clock.clone(), signals, move |ready| {
             let _ = tell_address.send(ready.address);
         }));
         let address = address.await.context("the server did not start")?;

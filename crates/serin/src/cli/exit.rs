@@ -6,7 +6,7 @@ use serin_core::config::ConfigError;
 use serin_core::stages::DataError;
 use serin_ml::dataset::DatasetError;
 
-/// The documented exit codes; usage errors (2) are clap's own.
+/// The documented exit codes; most usage errors are clap's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
@@ -14,6 +14,8 @@ pub enum Exit {
     Done = 0,
     /// The work failed; the message says why.
     Failed = 1,
+    /// What was asked cannot be understood.
+    Usage = 2,
     /// The work was done and a gate refused its result.
     GateRefused = 3,
     /// Settings cannot be used.

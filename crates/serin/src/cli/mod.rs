@@ -1,16 +1,21 @@
 //! The commands: one file each, plus what they share.
 
 mod args;
+mod capture;
+mod client;
 mod config;
 mod data;
 mod demo;
 mod evaluate;
 mod exit;
+mod export;
 mod files;
 mod import;
 mod inspect;
+mod labels;
 mod predict;
 mod printer;
+mod query;
 mod report;
 pub mod serve;
 mod settings;
@@ -51,6 +56,9 @@ fn dispatch(command: &Command) -> anyhow::Result<Exit> {
         Command::Predict(args) => predict::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Serve(args) => serve::run(args),
+        Command::Query(args) => query::run(args),
+        Command::Capture(command) => capture::run(command),
+        Command::Labels(command) => labels::run(command),
         Command::Config(command) => config::run(command),
         Command::Completions { shell } => {
             // Into memory first: the generator panics when a reader goes away.

@@ -1,171 +1,111 @@
-//! `serin serve`: one model behind an address.
+//! `serin serve`: models behind an address.
 
-use std::net::SocketAddr;
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use serin_core::capture::{Capture, CaptureOptions, EndpointColumns, OpenCaptureError, TableError};
+use anyhow::Context as _;
+use clap::error::ErrorKind;
+use serin_core::capture::CaptureOptions;
 use serin_core::clock::{Clock, SystemClock};
+use serin_core::config::{EndpointSettings, ONLY_VARIANT, Settings, VariantSettings};
 use serin_ml::model::Bundle;
-use thiserror::Error;
+use serin_ml::train::{CannotExplain, Explanation, PredictScratch, Predictor};
 use tokio::sync::mpsc;
 
-use super::args::ServeArgs;
+use super::args::{Cli, ServeArgs};
 use super::exit::Exit;
 use super::settings::Overrides;
 use super::{files, printer};
-use crate::gateway::endpoint::{Endpoint, InvalidEndpointName};
-use crate::gateway::invocation::Gateway;
+use crate::gateway::endpoint::{Endpoint, Snapshot, Variant};
+use crate::gateway::lifecycle::{Ready, ServeError, ServeOptions, Signals, serve};
 use crate::gateway::limits::Limits;
-use crate::gateway::server::{BindError, Ended, Server};
+use crate::gateway::model::{Classifier, ServedModel};
+use crate::gateway::tls::TlsFiles;
 
-/// Serves the model named on the command line until SIGTERM or Ctrl-C.
+/// Serves the models named on the command line, or those of the settings, until SIGTERM or Ctrl-C. SIGHUP reads
+/// settings, models and certificate again.
 pub(super) fn run(args: &ServeArgs) -> anyhow::Result<Exit> {
-    let settings = Overrides::new()
-        .set("serve.listen", args.listen.map(|listen| listen.to_string()), "--listen")
-        .set("serve.data_dir", args.data_dir.as_ref().map(|path| path.display().to_string()), "--data-dir")
-        .load(args.config.as_deref())?;
+    let settings = settings(args)?;
+    if args.models.is_empty() && settings.serve.endpoints.is_empty() {
+        let say = "name a model, as in `serin serve model.serin`, or [[serve.endpoints]] in --config";
+        Cli::error("serve", ErrorKind::MissingRequiredArgument, say).exit();
+    }
+    if args.name.is_some() && args.models.len() != 1 {
+        let say = "--name is for one model; write NAME=MODEL for each of several";
+        Cli::error("serve", ErrorKind::ArgumentConflict, say).exit();
+    }
     crate::telemetry::start();
-    let bundle = files::read_bundle(&args.model)?;
-    let endpoint = endpoint(&endpoint_name(&args.model), bundle)?;
     let options = ServeOptions {
         listen: settings.serve.listen,
-        capture: CaptureOptions::new(&settings.serve.data_dir),
+        admin_listen: settings.serve.admin_listen,
+        tls: settings.serve.tls.clone().map(|(certificate, key)| TlsFiles { certificate, key }),
+        proxies: settings.serve.proxies.clone(),
+        capture: CaptureOptions::from_settings(&settings.serve.data_dir, &settings.capture),
         limits: Limits::default(),
     };
+    let scheme = if options.tls.is_some() { "https" } else { "http" };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let args = args.clone();
     runtime.block_on(async {
-        let stop = stop_on_signals()?;
-        serve(options, endpoint, clock, stop, |ready| {
-            printer::talk(&format!(
-                "{} (model {}) on http://{}/invocations, answers kept in {}",
-                ready.endpoint,
-                ready.model_version,
-                ready.address,
-                ready.database.display()
-            ));
-        })
-        .await
+        let endpoints = Box::new(move || read_snapshot(&self::settings(&args)?, &args));
+        serve(options, endpoints, clock, signals()?, |ready| tell(ready, scheme)).await
     })?;
+    // Work that nobody waits for any more does not hold up the end.
+    runtime.shutdown_background();
     Ok(Exit::Done)
 }
 
-/// The endpoint of a bundle; its model version is the beginning of the bundle's digest.
-pub(super) fn endpoint(name: &str, bundle: Bundle) -> Result<Endpoint, InvalidEndpointName> {
+/// The model of a bundle; its version is the beginning of the bundle's digest.
+#[must_use]
+pub fn served_model(bundle: Bundle) -> ServedModel {
     let version = bundle.digest()[..12].to_owned();
     let card = &bundle.card;
-    Endpoint::new(name, &card.schema, &card.missing, &card.classes, &version, Box::new(bundle.predictor))
+    ServedModel::new(&version, &card.schema, &card.missing, &card.classes, Box::new(Judge(bundle.predictor)))
 }
 
-/// What to serve, and where.
-#[derive(Debug, Clone)]
-pub struct ServeOptions {
-    /// The address to listen on; port 0 takes a free one.
-    pub listen: SocketAddr,
-    /// Where answers are kept.
-    pub capture: CaptureOptions,
-    /// Limits of the gateway.
-    pub limits: Limits,
-}
-
-/// What there is to tell once requests are answered.
-#[derive(Debug, Clone)]
-pub struct Ready {
-    /// The address, with its real port.
-    pub address: SocketAddr,
-    /// The endpoint's name.
-    pub endpoint: String,
-    /// The version of its model.
-    pub model_version: String,
-    /// The database of the inference table.
-    pub database: PathBuf,
-}
-
-/// What was done, once it ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Served {
-    /// Requests answered with classes.
-    pub answered: u64,
-    /// Requests refused.
-    pub refused: u64,
-    /// Rows that this process moved into the inference table.
-    pub rows: u64,
-    /// Whether every request in hand was answered before the end.
-    pub ended: Ended,
-}
-
-/// Why serving did not begin.
-#[derive(Debug, Error)]
-pub enum ServeError {
-    #[error(transparent)]
-    Name(#[from] InvalidEndpointName),
-    #[error(transparent)]
-    Capture(#[from] OpenCaptureError),
-    #[error("cannot make the view of the endpoint")]
-    View(#[from] TableError),
-    #[error(transparent)]
-    Bind(#[from] BindError),
-    #[error("cannot listen for signals")]
-    Signals(#[source] std::io::Error),
-}
-
-/// Serves `endpoint` until a message arrives on `stop`; a second one ends at once. `on_ready` is told the address
-/// before the first request is answered.
-///
-/// # Errors
-/// When the address, the data directory or the inference table cannot be used.
-pub async fn serve(
-    options: ServeOptions,
-    endpoint: Endpoint,
-    clock: Arc<dyn Clock>,
-    stop: mpsc::Receiver<()>,
-    on_ready: impl FnOnce(&Ready),
-) -> Result<Served, ServeError> {
-    let capture = Arc::new(Capture::open(&options.capture, clock.clone())?);
-    capture.create_view(&EndpointColumns {
-        endpoint: endpoint.name(),
-        classes: endpoint.class_names(),
-        features: endpoint.guard().names(),
-    })?;
-    let (name, model_version) = (endpoint.name().to_owned(), endpoint.model_version().to_owned());
-    let gateway = Arc::new(Gateway::new(Arc::new(endpoint), capture, clock, options.limits));
-    let server = Server::bind(options.listen, gateway.clone()).await?;
-    let address =
-        server.local_address().map_err(|source| BindError::Io { address: options.listen, source })?;
-    tracing::info!(%address, endpoint = name, model.version = model_version, "serving");
-    on_ready(&Ready { address, endpoint: name, model_version, database: options.capture.database() });
-
-    let ended = server.run(stop).await;
-    Ok(finish(gateway, ended, &options.limits).await)
-}
-
-/// The first SIGTERM or Ctrl-C as a first message, the second as a second.
+/// SIGTERM and Ctrl-C stop, SIGHUP reloads.
 ///
 /// # Errors
 /// When the operating system gives no signals.
-pub fn stop_on_signals() -> Result<mpsc::Receiver<()>, ServeError> {
-    let (sender, receiver) = mpsc::channel(2);
+pub fn signals() -> Result<Signals, ServeError> {
+    let (stopping, stop) = mpsc::channel(2);
+    let (reloading, reload) = mpsc::channel(1);
     #[cfg(unix)]
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-        .map_err(ServeError::Signals)?;
-    tokio::spawn(async move {
-        loop {
-            #[cfg(unix)]
-            let heard = tokio::select! {
-                _ = terminate.recv() => Ok(()),
-                heard = tokio::signal::ctrl_c() => heard,
-            };
-            #[cfg(not(unix))]
-            let heard = tokio::signal::ctrl_c().await;
-            if heard.is_err() || sender.send(()).await.is_err() {
-                return;
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Signals)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Signals)?;
+        let mut hang_up = signal(SignalKind::hangup()).map_err(ServeError::Signals)?;
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                    _ = hang_up.recv() => {
+                        // One that is still waiting will see what changed since.
+                        let _ = reloading.try_send(());
+                        continue;
+                    }
+                }
+                if stopping.send(()).await.is_err() {
+                    return;
+                }
+                tracing::info!("asked to stop: answering the requests in hand; once more stops at once");
             }
+        });
+    }
+    #[cfg(not(unix))]
+    tokio::spawn(async move {
+        // Without SIGHUP nothing is ever sent here; the sender is kept so that the receiver waits.
+        let _reloading = reloading;
+        while tokio::signal::ctrl_c().await.is_ok() && stopping.send(()).await.is_ok() {
             tracing::info!("asked to stop: answering the requests in hand; once more stops at once");
         }
     });
-    Ok(receiver)
+    Ok(Signals { stop, reload })
 }
 
 /// The name of an endpoint whose model lies in `file`: its stem, with what a name cannot have as hyphens.
@@ -176,36 +116,93 @@ pub fn endpoint_name(file: &Path) -> String {
     hyphenated.trim_matches('-').chars().take(63).collect::<String>().trim_end_matches('-').to_owned()
 }
 
-async fn finish(gateway: Arc<Gateway>, ended: Ended, limits: &Limits) -> Served {
-    let limit = match ended {
-        Ended::Drained => limits.settle,
-        // Whoever is in a hurry does not wait for the table: the journal keeps what is left.
-        Ended::Cut => std::time::Duration::ZERO,
-    };
-    let capture = gateway.capture().clone();
-    let settling = tokio::task::spawn_blocking(move || (capture.settle(limit), capture.counts()));
-    let (settled, counts) = settling.await.unwrap_or_default();
-    if !settled {
-        let spooled_bytes = gateway.capture().spooled_bytes();
-        tracing::warn!(
-            capture.spooled_bytes = spooled_bytes,
-            "captured rows remain in the journal for the next start"
-        );
+/// A bundle's predictor behind the gateway.
+struct Judge(Predictor);
+
+thread_local! {
+    /// Kept from request to request, whichever model they ask.
+    static SCRATCH: RefCell<PredictScratch> = RefCell::default();
+}
+
+impl Classifier for Judge {
+    fn classify(&self, rows: &[f64], probabilities: &mut [f64], chosen: &mut [usize]) {
+        SCRATCH.with_borrow_mut(|scratch| self.0.predict_rows_into(rows, scratch, probabilities, chosen));
     }
-    let served = Served {
-        answered: gateway.counts().answered.load(Ordering::Relaxed),
-        refused: gateway.counts().refused.load(Ordering::Relaxed),
-        rows: counts.rows,
-        ended,
+
+    fn explain(&self, row: &[f64], class: usize) -> Result<Explanation, CannotExplain> {
+        self.0.explain(row, class)
+    }
+}
+
+fn settings(args: &ServeArgs) -> anyhow::Result<Settings> {
+    let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+    let settings = Overrides::new()
+        .set("serve.listen", args.listen.map(|listen| listen.to_string()), "--listen")
+        .set("serve.admin_listen", args.admin_listen.map(|listen| listen.to_string()), "--admin-listen")
+        .set("serve.data_dir", path(&args.data_dir), "--data-dir")
+        .set("serve.default", args.default.clone(), "--default")
+        .set("serve.tls_certificate", path(&args.tls_certificate), "--tls-certificate")
+        .set("serve.tls_key", path(&args.tls_key), "--tls-key")
+        .load(args.config.as_deref())?;
+    Ok(settings)
+}
+
+/// Reads every model and puts the endpoints together.
+fn read_snapshot(settings: &Settings, args: &ServeArgs) -> anyhow::Result<Snapshot> {
+    let plans = if args.models.is_empty() {
+        settings.serve.endpoints.clone()
+    } else {
+        args.models.iter().map(|model| plan(model, args)).collect()
     };
-    tracing::info!(
-        requests.answered = served.answered,
-        requests.refused = served.refused,
-        requests.refused_uncaptured = gateway.counts().refused_uncaptured.load(Ordering::Relaxed),
-        capture.rows = counts.rows,
-        capture.duplicates = counts.duplicates,
-        capture.damaged = counts.damaged,
-        "stopped serving"
-    );
-    served
+    let mut models: HashMap<PathBuf, Arc<ServedModel>> = HashMap::new();
+    let mut endpoints = Vec::with_capacity(plans.len());
+    for plan in plans {
+        let mut variants = Vec::with_capacity(plan.variants.len());
+        for VariantSettings { name, model, weight } in plan.variants {
+            let served = match models.get(&model) {
+                Some(served) => served.clone(),
+                None => {
+                    let served = Arc::new(served_model(files::read_model(&model, args.classes.as_deref())?));
+                    models.insert(model, served.clone());
+                    served
+                }
+            };
+            variants.push(Variant::new(&name, weight, served));
+        }
+        let endpoint = Endpoint::new(&plan.name, variants, plan.sticky_header.as_deref());
+        endpoints.push(endpoint.context("cannot serve")?);
+    }
+    Ok(Snapshot::new(endpoints, settings.serve.default.as_deref())?)
+}
+
+/// `NAME=FILE`, or a file whose stem is the name; `--name` names an only one.
+fn plan(model: &str, args: &ServeArgs) -> EndpointSettings {
+    // A file that is called so is meant as a file.
+    let named = model.split_once('=').filter(|_| !Path::new(model).exists());
+    let (name, file) = match named {
+        Some((name, file)) => (name.to_owned(), PathBuf::from(file)),
+        None => (endpoint_name(Path::new(model)), PathBuf::from(model)),
+    };
+    let name = args.name.clone().filter(|_| args.models.len() == 1).unwrap_or(name);
+    let variant = VariantSettings { name: ONLY_VARIANT.to_owned(), model: file, weight: 1.0 };
+    EndpointSettings { name, sticky_header: None, variants: vec![variant] }
+}
+
+fn tell(ready: &Ready, scheme: &str) {
+    let only = ready.snapshot.endpoints().len() == 1;
+    for endpoint in ready.snapshot.endpoints() {
+        let name = endpoint.name();
+        let path = if only { "/invocations".to_owned() } else { format!("/endpoints/{name}/invocations") };
+        let versions: Vec<&str> = endpoint.variants().iter().map(|variant| variant.model.version()).collect();
+        printer::talk(&format!(
+            "{name} (model {}) on {scheme}://{}{path}",
+            versions.join(", "),
+            ready.address
+        ));
+    }
+    printer::talk(&format!(
+        "answers kept in {}; metrics on http://{}/metrics",
+        ready.database.display(),
+        ready.admin_address
+    ));
 }

@@ -1,94 +1,106 @@
-//! What answers: a classifier with its names, checked on the way out.
+//! Endpoints and their variants, and the snapshot of all of them that a request is answered from.
 
-use std::fmt;
+use std::sync::Arc;
 
-use serin_ml::dataset::Schema;
-use serin_ml::train::Predictor;
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use serin_core::config::{ONLY_VARIANT, is_name};
+use thiserror::Error;
 
-use super::problem::{Code, Problem};
-use super::rows::{RowGuard, Rows};
+use super::headers;
+use super::metrics::{Metrics, VariantMetrics};
+use super::model::ServedModel;
+use super::problem::{Code, Problem, echo};
+use super::split::{self, Weighted};
 
-/// The variant that all requests go to while an endpoint has one model. SageMaker's name for it.
-pub const ONLY_VARIANT: &str = "AllTraffic";
-
-/// Judges one row: fills `probabilities`, in class order, and gives the class that the decision rule chooses, which
-/// may differ from the most probable one.
-pub trait Classifier: Send + Sync {
-    /// `row` has a value for each feature, NaN where it is missing.
-    fn classify(&self, row: &[f64], probabilities: &mut [f64]) -> usize;
-}
-
-impl Classifier for Predictor {
-    fn classify(&self, row: &[f64], probabilities: &mut [f64]) -> usize {
-        self.predict_into(row, probabilities)
-    }
-}
-
-/// A named place that answers rows.
+/// A named place that answers rows, by one of its variants.
+#[derive(Debug)]
 pub struct Endpoint {
     name: String,
-    model_version: String,
-    guard: RowGuard,
-    classes: Vec<ClassName>,
-    class_names: Vec<String>,
-    classifier: Box<dyn Classifier>,
+    sticky_header: Option<HeaderName>,
+    variants: Vec<Variant>,
 }
 
-/// A class name and its encodings, made once.
-#[derive(Debug)]
-pub struct ClassName {
-    /// As trained.
+/// A model version behind an endpoint, with its share of the requests.
+#[derive(Debug, Clone)]
+pub struct Variant {
+    /// Unique within the endpoint.
     pub name: String,
-    /// A JSON string.
-    pub json: Vec<u8>,
-    /// A CSV cell.
-    pub csv: Vec<u8>,
+    /// Its share is its part of the sum of weights.
+    pub weight: f64,
+    /// What answers.
+    pub model: Arc<ServedModel>,
+    name_header: HeaderValue,
+    version_header: HeaderValue,
+    metrics: Option<VariantMetrics>,
 }
 
-/// The answers to the rows of one request. Kept and reused from request to request.
+/// All endpoints at one moment. A request takes one snapshot and keeps it, so no answer mixes two states; a reload
+/// builds the next one aside and swaps it whole.
 #[derive(Debug, Default)]
-pub struct Predictions {
-    /// The class chosen, one a row.
-    pub chosen: Vec<usize>,
-    /// Rows x classes, row-major; finite.
-    pub probabilities: Vec<f64>,
+pub struct Snapshot {
+    endpoints: Vec<Arc<Endpoint>>,
+    /// The one that answers at the bare address.
+    default: Option<usize>,
 }
 
-/// A name that cannot be part of an address.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{name}` cannot name an endpoint: up to 63 letters, digits and inner hyphens can; call the file so")]
-pub struct InvalidEndpointName {
-    name: String,
+/// Why endpoints do not make a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum InvalidEndpoint {
+    #[error("`{name}` cannot name {what}: up to 63 letters, digits and inner hyphens can")]
+    Name { what: &'static str, name: String },
+    #[error("two endpoints are called `{name}`; name them: `NAME=MODEL`")]
+    Twice { name: String },
+    #[error("endpoint `{endpoint}` has two variants called `{variant}`")]
+    VariantTwice { endpoint: String, variant: String },
+    #[error("endpoint `{endpoint}`: the weights are not finite numbers from 0, of which one is above 0")]
+    Weights { endpoint: String },
+    #[error("`{header}` cannot name a header")]
+    StickyHeader { header: String },
+    #[error("there is no endpoint `{name}` to answer at the bare address")]
+    Default { name: String },
+    #[error("there is no endpoint; name a model: `serin serve MODEL`")]
+    None,
 }
 
 impl Endpoint {
-    /// An endpoint called `name` whose model takes rows of `schema`, with the texts that mean a missing value, and answers
-    /// one of `classes`.
+    /// An endpoint of one variant.
     ///
     /// # Errors
     /// When the name does not fit SageMaker's pattern for endpoint names.
+    pub fn of_one(name: &str, model: ServedModel) -> Result<Self, InvalidEndpoint> {
+        Self::new(name, vec![Variant::new(ONLY_VARIANT, 1.0, Arc::new(model))], None)
+    }
+
+    /// An endpoint whose variants share the requests by weight. With a `sticky_header`, requests that carry the same
+    /// value there get the same variant while the weights stay.
+    ///
+    /// # Errors
+    /// When a name or a weight is not acceptable.
     pub fn new(
         name: &str,
-        schema: &Schema,
-        missing: &[String],
-        classes: &[String],
-        model_version: &str,
-        classifier: Box<dyn Classifier>,
-    ) -> Result<Self, InvalidEndpointName> {
-        let bytes = name.as_bytes();
-        let inner = bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-');
-        let ends = [bytes.first(), bytes.last()].iter().all(|end| end.is_some_and(u8::is_ascii_alphanumeric));
-        if !inner || !ends || bytes.len() > 63 {
-            return Err(InvalidEndpointName { name: name.to_owned() });
+        variants: Vec<Variant>,
+        sticky_header: Option<&str>,
+    ) -> Result<Self, InvalidEndpoint> {
+        check_name("an endpoint", name)?;
+        for (i, variant) in variants.iter().enumerate() {
+            check_name("a variant", &variant.name)?;
+            if variants[..i].iter().any(|other| other.name == variant.name) {
+                let (endpoint, variant) = (name.to_owned(), variant.name.clone());
+                return Err(InvalidEndpoint::VariantTwice { endpoint, variant });
+            }
         }
-        Ok(Self {
-            name: name.to_owned(),
-            model_version: model_version.to_owned(),
-            guard: RowGuard::new(schema, missing),
-            classes: classes.iter().map(|class| ClassName::new(class)).collect(),
-            class_names: classes.to_vec(),
-            classifier,
-        })
+        let is_weight = |weight: f64| weight.is_finite() && weight >= 0.0;
+        let any = variants.iter().any(|variant| variant.weight > 0.0);
+        if !any || !variants.iter().all(|variant| is_weight(variant.weight)) {
+            return Err(InvalidEndpoint::Weights { endpoint: name.to_owned() });
+        }
+        let header = |header: &str| {
+            let lower = header.to_ascii_lowercase();
+            HeaderName::from_bytes(lower.as_bytes())
+                .map_err(|_| InvalidEndpoint::StickyHeader { header: header.to_owned() })
+        };
+        Ok(Self { name: name.to_owned(), sticky_header: sticky_header.map(header).transpose()?, variants })
     }
 
     /// Its name.
@@ -97,68 +109,141 @@ impl Endpoint {
         &self.name
     }
 
-    /// The version of the model that answers.
+    /// Its variants.
     #[must_use]
-    pub fn model_version(&self) -> &str {
-        &self.model_version
+    pub fn variants(&self) -> &[Variant] {
+        &self.variants
     }
 
-    /// What its rows must look like.
-    #[must_use]
-    pub fn guard(&self) -> &RowGuard {
-        &self.guard
-    }
-
-    /// Its classes in the model's order.
-    #[must_use]
-    pub fn classes(&self) -> &[ClassName] {
-        &self.classes
-    }
-
-    /// The names of its classes in the model's order.
-    #[must_use]
-    pub fn class_names(&self) -> &[String] {
-        &self.class_names
-    }
-
-    /// Judges all rows.
+    /// The variant that answers this request: the one named in it; else the sticky one; else, the split being a
+    /// function of the inference id, one at random that stays the same when the request is repeated.
     ///
     /// # Errors
-    /// When the model answers something that is not a probability or not a class: none of the rows is answered then.
-    pub fn predict(&self, rows: &Rows, predictions: &mut Predictions) -> Result<(), Problem> {
-        let (n_columns, n_classes) = (self.guard.names().len(), self.classes.len());
-        let Predictions { chosen, probabilities } = predictions;
-        chosen.clear();
-        probabilities.clear();
-        probabilities.resize(rows.n_rows() * n_classes, f64::NAN);
-        for i in 0..rows.n_rows() {
-            let slot = &mut probabilities[i * n_classes..(i + 1) * n_classes];
-            let class = self.classifier.classify(rows.row(i, n_columns), slot);
-            if class >= n_classes || !slot.iter().all(|p| (0.0..=1.0).contains(p)) {
-                let detail = format!("row {}: the model's answer is not a class with probabilities", i + 1);
-                return Err(Problem::new(Code::ModelOutputInvalid, detail));
-            }
-            chosen.push(class);
+    /// When the request names a variant that is not there.
+    pub fn choose(&self, headers: &HeaderMap, inference_id: &str) -> Result<usize, Problem> {
+        if let Some(target) = headers.get(headers::TARGET_VARIANT) {
+            let target = target.to_str().unwrap_or_default();
+            return self.variants.iter().position(|variant| variant.name == target).ok_or_else(|| {
+                let detail = format!("`{}` is not a variant of this endpoint", echo(target));
+                Problem::new(Code::UnknownVariant, detail)
+            });
         }
-        Ok(())
+        let sticky = self.sticky_header.as_ref().and_then(|name| headers::text(headers, name));
+        split::choose(&self.name, &self.variants, sticky.unwrap_or(inference_id))
+            .ok_or_else(|| Problem::new(Code::Internal, "no variant has a weight"))
+    }
+
+    /// The variant whose model has `version`; without a version, the one with the largest weight.
+    #[must_use]
+    pub fn of_version(&self, version: Option<&str>) -> Option<usize> {
+        match version {
+            Some(version) => self.variants.iter().position(|variant| variant.model.version() == version),
+            None => {
+                let by_weight = |a: &usize, b: &usize| {
+                    self.variants[*a].weight.total_cmp(&self.variants[*b].weight).then(b.cmp(a))
+                };
+                (0..self.variants.len()).max_by(by_weight)
+            }
+        }
     }
 }
 
-impl fmt::Debug for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Endpoint")
-            .field("name", &self.name)
-            .field("model_version", &self.model_version)
-            .finish()
+impl Variant {
+    /// A variant that is not counted yet.
+    #[must_use]
+    pub fn new(name: &str, weight: f64, model: Arc<ServedModel>) -> Self {
+        let (name_header, version_header) = (headers::ascii(name), headers::ascii(model.version()));
+        Self { name: name.to_owned(), weight, model, name_header, version_header, metrics: None }
+    }
+
+    /// Its name and its model's version as headers.
+    #[must_use]
+    pub fn headers(&self) -> [(HeaderName, HeaderValue); 2] {
+        let Self { name_header, version_header, .. } = self;
+        [(headers::INVOKED_VARIANT, name_header.clone()), (headers::MODEL_VERSION, version_header.clone())]
+    }
+
+    /// Where its requests are counted, once it is part of a gateway.
+    #[must_use]
+    pub fn metrics(&self) -> Option<&VariantMetrics> {
+        self.metrics.as_ref()
     }
 }
 
-impl ClassName {
-    fn new(name: &str) -> Self {
-        let quoted = name.contains([',', '"', '\n', '\r']) || name.is_empty() || name.trim() != name;
-        let csv = if quoted { format!("\"{}\"", name.replace('"', "\"\"")) } else { name.to_owned() };
-        // A string always serialises.
-        let json = serde_json::to_vec(name).unwrap_or_default();
-        Self { name: name.to_owned(), json, csv: csv.into_bytes() }
+impl Snapshot {
+    /// The endpoints, and the name of the one that answers at the bare address (an only one does without being named).
+    ///
+    /// # Errors
+    /// When two have one name, or the default is none of them.
+    pub fn new(endpoints: Vec<Endpoint>, default: Option<&str>) -> Result<Self, InvalidEndpoint> {
+        for (i, endpoint) in endpoints.iter().enumerate() {
+            if endpoints[..i].iter().any(|other| other.name == endpoint.name) {
+                return Err(InvalidEndpoint::Twice { name: endpoint.name.clone() });
+            }
+        }
+        let default = match default {
+            None if endpoints.is_empty() => return Err(InvalidEndpoint::None),
+            None => (endpoints.len() == 1).then_some(0),
+            Some(name) => {
+                let position = endpoints.iter().position(|endpoint| endpoint.name == name);
+                Some(position.ok_or_else(|| InvalidEndpoint::Default { name: name.to_owned() })?)
+            }
+        };
+        Ok(Self { endpoints: endpoints.into_iter().map(Arc::new).collect(), default })
     }
+
+    /// Counts every variant in `metrics`, at zero or from where a variant of its name was.
+    pub fn count_in(&mut self, metrics: &Metrics) {
+        for endpoint in &mut self.endpoints {
+            // A snapshot that is not in force yet is not shared.
+            let Some(endpoint) = Arc::get_mut(endpoint) else { continue };
+            for variant in &mut endpoint.variants {
+                variant.metrics = Some(metrics.of(&endpoint.name, &variant.name));
+            }
+        }
+        let variants = self.endpoints.iter().flat_map(|endpoint| {
+            endpoint.variants.iter().map(|variant| (endpoint.name(), variant.name.as_str(), variant.weight))
+        });
+        metrics.set_weights(variants);
+    }
+
+    /// All endpoints.
+    #[must_use]
+    pub fn endpoints(&self) -> &[Arc<Endpoint>] {
+        &self.endpoints
+    }
+
+    /// The endpoint called `name`, or the one of the bare address.
+    ///
+    /// # Errors
+    /// When there is none, with the names that there are.
+    pub fn endpoint(&self, name: Option<&str>) -> Result<&Arc<Endpoint>, Problem> {
+        let names =
+            || self.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect::<Vec<_>>().join(", ");
+        match name {
+            Some(name) => self.endpoints.iter().find(|endpoint| endpoint.name == name).ok_or_else(|| {
+                let detail = format!("endpoint {} not found; there is: {}", echo(name), names());
+                Problem::new(Code::UnknownEndpoint, detail)
+            }),
+            None => self.default.and_then(|default| self.endpoints.get(default)).ok_or_else(|| {
+                let detail =
+                    format!("there are several endpoints; ask `/endpoints/NAME/invocations`: {}", names());
+                Problem::new(Code::UnknownEndpoint, detail)
+            }),
+        }
+    }
+}
+
+impl Weighted for Variant {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn weight(&self) -> f64 {
+        self.weight
+    }
+}
+
+fn check_name(what: &'static str, name: &str) -> Result<(), InvalidEndpoint> {
+    if is_name(name) { Ok(()) } else { Err(InvalidEndpoint::Name { what, name: name.to_owned() }) }
 }

@@ -11,7 +11,7 @@ use super::limits::Limits;
 use super::problem::{Code, Problem};
 
 /// Reads one document, value by value, in the order they stand.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct JsonReader<'a> {
     text: &'a str,
     position: usize,

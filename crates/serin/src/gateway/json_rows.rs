@@ -3,11 +3,14 @@
 //! | form | rows |
 //! | --- | --- |
 //! | `{"instances": [...]}`, `{"inputs": [...]}`, `[...]` | each an array, or an object by name |
+//! | `{"inputs": {"width": [1.5, 2], ...}}` | an array for each column |
 //! | `{"dataframe_records": [...]}` | each an object by name |
 //! | `{"dataframe_split": {"columns": [...], "data": [...]}}` | arrays in the order of `columns` |
 //! | `{"width": 1.5, ...}` | the object is the only row |
 //!
 //! An array of numbers instead of an array of rows is one row.
+
+use std::borrow::Cow;
 
 use super::json_reader::{JsonReader, Kind, Members};
 use super::problem::{Code, Problem, echo};
@@ -15,6 +18,9 @@ use super::rows::RowBuilder;
 
 const ROW_KEYS: [&str; 3] = ["instances", "inputs", "dataframe_records"];
 const SPLIT_KEY: &str = "dataframe_split";
+const LINE_KEY: &str = "features";
+/// Rows under this key may also come as an object of columns.
+const COLUMNS_KEY: &str = "inputs";
 
 /// Reads the rows of `text` into `builder`.
 ///
@@ -41,6 +47,40 @@ pub fn read(text: &str, builder: &mut RowBuilder<'_>) -> Result<(), Problem> {
     }
 }
 
+/// Reads the rows of `text`, one a line: an array, an object by name, or SageMaker's `{"features": [...]}`.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_lines(text: &str, builder: &mut RowBuilder<'_>) -> Result<(), Problem> {
+    let limits = builder.limits();
+    for (i, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let mut json = JsonReader::new(line, limits);
+        let mut read = || {
+            match json.peek()? {
+                Kind::Array => row(&mut json, builder)?,
+                Kind::Object => line_object(&mut json, builder)?,
+                _ => return Err(wrong_form("each line must be an array or an object")),
+            }
+            json.end()
+        };
+        read().map_err(|problem| problem.in_line(i + 1))?;
+    }
+    Ok(())
+}
+
+fn line_object(json: &mut JsonReader<'_>, builder: &mut RowBuilder<'_>) -> Result<(), Problem> {
+    let mut members = json.enter()?;
+    let first = json.next_key(&mut members)?;
+    if first.as_deref() == Some(LINE_KEY) && builder.guard().position(LINE_KEY).is_none() {
+        if json.peek()? != Kind::Array {
+            return Err(wrong_form("`features` must be an array of values"));
+        }
+        row(json, builder)?;
+        return nothing_else(json, &mut members, LINE_KEY);
+    }
+    named_members(json, &mut members, first, builder)
+}
+
 fn document(json: &mut JsonReader<'_>, builder: &mut RowBuilder<'_>) -> Result<(), Problem> {
     let mut members = json.enter()?;
     let Some(first) = json.next_key(&mut members)? else {
@@ -49,10 +89,11 @@ fn document(json: &mut JsonReader<'_>, builder: &mut RowBuilder<'_>) -> Result<(
     // A feature that has the name of a form is meant as the feature.
     if builder.guard().position(&first).is_none() {
         if ROW_KEYS.contains(&&*first) {
-            if json.peek()? != Kind::Array {
-                return Err(wrong_form(&format!("`{first}` must be an array of rows")));
+            match json.peek()? {
+                Kind::Array => rows(json, builder)?,
+                Kind::Object if first == COLUMNS_KEY => columns(json, builder)?,
+                _ => return Err(wrong_form(&format!("`{first}` must be an array of rows"))),
             }
-            rows(json, builder)?;
             return nothing_else(json, &mut members, &first);
         }
         if first == SPLIT_KEY {
@@ -60,11 +101,21 @@ fn document(json: &mut JsonReader<'_>, builder: &mut RowBuilder<'_>) -> Result<(
             return nothing_else(json, &mut members, &first);
         }
     }
+    named_members(json, &mut members, Some(first), builder)
+}
+
+/// The rest of an object that is a row, of which the `first` key has been read.
+fn named_members<'a>(
+    json: &mut JsonReader<'a>,
+    members: &mut Members,
+    first: Option<Cow<'a, str>>,
+    builder: &mut RowBuilder<'_>,
+) -> Result<(), Problem> {
     builder.begin_named_row()?;
-    let mut key = Some(first);
+    let mut key = first;
     while let Some(name) = key {
         named_value(json, builder, &name)?;
-        key = json.next_key(&mut members)?;
+        key = json.next_key(members)?;
     }
     builder.end_named_row();
     Ok(())
@@ -132,13 +183,9 @@ fn value(json: &mut JsonReader<'_>, builder: &mut RowBuilder<'_>) -> Result<(), 
 }
 
 fn named_row(json: &mut JsonReader<'_>, builder: &mut RowBuilder<'_>) -> Result<(), Problem> {
-    builder.begin_named_row()?;
     let mut members = json.enter()?;
-    while let Some(name) = json.next_key(&mut members)? {
-        named_value(json, builder, &name)?;
-    }
-    builder.end_named_row();
-    Ok(())
+    let first = json.next_key(&mut members)?;
+    named_members(json, &mut members, first, builder)
 }
 
 fn named_value(json: &mut JsonReader<'_>, builder: &mut RowBuilder<'_>, name: &str) -> Result<(), Problem> {
@@ -254,6 +301,47 @@ fn split_data(
         builder.end_split_row(found, columns.len());
     }
     Ok(())
+}
+
+/// An array of values for each name. The columns are read side by side, one row after the other, by as many readers.
+fn columns(json: &mut JsonReader<'_>, builder: &mut RowBuilder<'_>) -> Result<(), Problem> {
+    let mut members = json.enter()?;
+    let mut readers = Vec::new();
+    // The names are checked as those of one row are: unknown, twice, absent.
+    builder.begin_named_row()?;
+    while let Some(name) = json.next_key(&mut members)? {
+        let column = builder.column_of(&name);
+        if json.peek()? != Kind::Array {
+            return Err(wrong_form("each column must be an array of values"));
+        }
+        if let Some(column) = column {
+            let mut reader = json.clone();
+            let values = reader.enter()?;
+            readers.push((column, reader, values));
+        }
+        json.skip_value()?;
+    }
+    builder.check_given();
+    loop {
+        let mut has_next = None;
+        for (column, reader, values) in &mut readers {
+            let has = reader.next_element(values)?;
+            if has_next.is_none() && has {
+                builder.begin_named_row()?;
+            }
+            if *has_next.get_or_insert(has) != has {
+                return Err(wrong_form("the columns are not of one length"));
+            }
+            if has {
+                let value = column_value(reader, builder, *column)?;
+                builder.set(*column, value);
+            }
+        }
+        if has_next != Some(true) {
+            return Ok(());
+        }
+        builder.end_split_row(0, 0);
+    }
 }
 
 fn nothing_else(json: &mut JsonReader<'_>, members: &mut Members, form: &str) -> Result<(), Problem> {

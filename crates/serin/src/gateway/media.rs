@@ -1,12 +1,17 @@
 //! What a body is, and what the answer shall be: content type, content encoding, accept.
 
 use std::borrow::Cow;
-use std::io::Read;
+use std::io::{Read, Write};
 
-use hyper::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName};
+use hyper::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 
 use super::csv_rows::Header;
+use super::headers;
 use super::problem::{Code, Problem, echo};
+
+/// The names that JSON lines go by.
+const JSON_LINES: [&str; 4] =
+    ["application/jsonlines", "application/x-ndjson", "application/x-jsonlines", "application/jsonl"];
 
 /// How the rows of a body are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +20,8 @@ pub enum Input {
     Csv(Header),
     /// `application/json`.
     Json,
+    /// `application/jsonlines`, or one of its other names: a row a line.
+    JsonLines,
 }
 
 /// How an answer is written.
@@ -22,6 +29,8 @@ pub enum Input {
 pub enum Form {
     /// Classes, probabilities, version and id.
     Json,
+    /// A JSON object a line, one for each row.
+    JsonLines,
     /// One class a line.
     Csv,
     /// One class a line and its probabilities in class order.
@@ -41,13 +50,14 @@ impl Input {
     /// What the content type says.
     ///
     /// # Errors
-    /// When it is absent or not one of the two, or the text would not be UTF-8.
+    /// When it is absent or not one of the three, or the text would not be UTF-8.
     pub fn of(headers: &HeaderMap) -> Result<Self, Problem> {
         let unsupported = |what: &str| {
-            let detail = format!("{what}; send `text/csv` or `application/json`, in UTF-8");
+            let detail =
+                format!("{what}; send `text/csv`, `application/json` or `application/jsonlines`, in UTF-8");
             Problem::new(Code::UnsupportedMediaType, detail)
         };
-        let Some(value) = text(headers, &CONTENT_TYPE) else {
+        let Some(value) = headers::text(headers, &CONTENT_TYPE) else {
             return Err(unsupported("the content type is missing"));
         };
         let mut parts = value.split(';').map(str::trim);
@@ -73,6 +83,8 @@ impl Input {
             Ok(Self::Csv(header))
         } else if kind.eq_ignore_ascii_case("application/json") {
             Ok(Self::Json)
+        } else if JSON_LINES.iter().any(|name| kind.eq_ignore_ascii_case(name)) {
+            Ok(Self::JsonLines)
         } else {
             Err(unsupported(&format!("the content type `{}` is not supported", echo(kind))))
         }
@@ -85,8 +97,12 @@ impl Form {
     /// # Errors
     /// When nothing acceptable is known.
     pub fn of(headers: &HeaderMap, input: Input) -> Result<Self, Problem> {
-        let usual = if input == Input::Json { Self::Json } else { Self::Csv };
-        let Some(accept) = text(headers, &ACCEPT).filter(|accept| !accept.trim().is_empty()) else {
+        let usual = match input {
+            Input::Csv(_) => Self::Csv,
+            Input::Json => Self::Json,
+            Input::JsonLines => Self::JsonLines,
+        };
+        let Some(accept) = headers::text(headers, &ACCEPT).filter(|accept| !accept.trim().is_empty()) else {
             return Ok(usual);
         };
         // The first of those with the highest weight, as RFC 9110 orders them.
@@ -108,6 +124,7 @@ impl Form {
                 "*/*" => usual,
                 "application/json" | "application/*" => Self::Json,
                 "text/csv" | "text/*" => csv,
+                kind if JSON_LINES.contains(&kind) => Self::JsonLines,
                 _ => continue,
             };
             if weight > 0.0 && best.is_none_or(|(heaviest, _)| weight > heaviest) {
@@ -116,7 +133,8 @@ impl Form {
         }
         best.map(|(_, form)| form).ok_or_else(|| {
             let detail = format!(
-                "cannot answer as `{}`; accept `application/json`, `text/csv` or `text/csv; probabilities=true`",
+                "cannot answer as `{}`; accept `application/json`, `application/jsonlines`, `text/csv` or \
+                 `text/csv; probabilities=true`",
                 echo(accept)
             );
             Problem::new(Code::NotAcceptable, detail)
@@ -128,6 +146,7 @@ impl Form {
     pub fn content_type(self) -> &'static str {
         match self {
             Self::Json => "application/json",
+            Self::JsonLines => "application/jsonlines",
             Self::Csv | Self::CsvWithProbabilities => "text/csv; charset=utf-8",
         }
     }
@@ -183,7 +202,7 @@ pub fn text_of(body: &[u8]) -> Result<&str, Problem> {
     let text = std::str::from_utf8(body).map_err(|error| {
         Problem::new(Code::InvalidUtf8, format!("byte {} is not UTF-8", error.valid_up_to()))
     })?;
-    if let Some(position) = text.bytes().position(|byte| byte == 0) {
+    if let Some(position) = memchr::memchr(0, body) {
         return Err(Problem::new(Code::InvalidUtf8, format!("byte {position} is NUL")));
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -193,6 +212,28 @@ pub fn text_of(body: &[u8]) -> Result<&str, Problem> {
     Ok(text)
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
+/// Whether the caller takes a packed answer.
+#[must_use]
+pub fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let Some(accepted) = headers::text(headers, &ACCEPT_ENCODING) else { return false };
+    accepted.split(',').any(|coding| {
+        let mut parts = coding.split(';').map(str::trim);
+        let is_gzip = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("gzip"));
+        let refused = parts.any(|weight| {
+            weight
+                .strip_prefix("q=")
+                .is_some_and(|weight| weight.parse::<f64>().is_ok_and(|weight| weight == 0.0))
+        });
+        is_gzip && !refused
+    })
+}
+
+/// `body` in one layer of gzip.
+#[must_use]
+pub fn pack(body: &[u8]) -> Vec<u8> {
+    let mut encoder =
+        flate2::write::GzEncoder::new(Vec::with_capacity(body.len() / 4), flate2::Compression::fast());
+    // Writing to memory cannot fail.
+    let _ = encoder.write_all(body);
+    encoder.finish().unwrap_or_default()
 }

@@ -16,6 +16,8 @@ pub struct RowGuard {
     positions: HashMap<String, usize>,
     names_are_numbers: bool,
     missing: Vec<String>,
+    /// Those of them that read as numbers, which are looked for first.
+    missing_numbers: Vec<String>,
 }
 
 /// Checked rows x features in row-major order; NaN is a missing value. Kept and reused from request to request.
@@ -32,6 +34,8 @@ pub struct RowBuilder<'a> {
     guard: &'a RowGuard,
     limits: &'a Limits,
     rows: &'a mut Rows,
+    /// Where the values of the row in hand begin.
+    start: usize,
     /// Values of the row in hand, and for rows by name which features were given.
     filled: usize,
     given: Vec<bool>,
@@ -51,6 +55,11 @@ impl RowGuard {
             allows_missing: schema.fields.iter().map(|field| field.has_missing).collect(),
             positions: names.iter().enumerate().map(|(i, name)| (name.clone(), i)).collect(),
             names_are_numbers: names.iter().all(|name| name.trim().parse::<f64>().is_ok()),
+            missing_numbers: missing
+                .iter()
+                .filter(|token| token.trim().parse::<f64>().is_ok())
+                .cloned()
+                .collect(),
             missing: missing.to_vec(),
             names,
         }
@@ -115,6 +124,7 @@ impl<'a> RowBuilder<'a> {
             guard,
             limits,
             rows,
+            start: 0,
             filled: 0,
             given: Vec::new(),
             errors: Vec::new(),
@@ -151,6 +161,12 @@ impl<'a> RowBuilder<'a> {
             return Err(Problem::new(Code::TooManyRows, detail));
         }
         self.filled = 0;
+        self.start = self.rows.rows * self.guard.names.len();
+        if !self.errors.is_empty() {
+            // The request is refused: its values are only looked at, one row at a time.
+            self.rows.values.clear();
+            self.start = 0;
+        }
         Ok(())
     }
 
@@ -160,7 +176,7 @@ impl<'a> RowBuilder<'a> {
     /// When there are too many rows.
     pub fn begin_named_row(&mut self) -> Result<(), Problem> {
         self.begin_row()?;
-        self.rows.values.resize((self.rows.rows + 1) * self.guard.names.len(), f64::NAN);
+        self.rows.values.resize(self.start + self.guard.names.len(), f64::NAN);
         self.given.clear();
         self.given.resize(self.guard.names.len(), false);
         Ok(())
@@ -196,6 +212,14 @@ impl<'a> RowBuilder<'a> {
         self.push(value);
     }
 
+    /// A value that is a float already: NaN is a missing one.
+    #[inline]
+    pub fn push_float(&mut self, value: f64) {
+        let column = self.filled;
+        let value = self.float(value, column);
+        self.push(value);
+    }
+
     /// A value that is no number at all.
     pub fn push_wrong(&mut self, code: Code) {
         let column = self.filled;
@@ -207,6 +231,10 @@ impl<'a> RowBuilder<'a> {
     /// to be skipped.
     pub fn column_of(&mut self, name: &str) -> Option<usize> {
         let Some(column) = self.guard.position(name) else {
+            self.truncated |= self.errors.len() == LISTED_ERRORS;
+            if self.truncated {
+                return None;
+            }
             let code = Code::UnknownFeature;
             self.push_error(ValueError { row: self.rows.rows + 1, column: Some(echo(name)), code });
             return None;
@@ -220,8 +248,7 @@ impl<'a> RowBuilder<'a> {
 
     /// Sets a value of a row by name.
     pub fn set(&mut self, column: usize, value: f64) {
-        let start = self.rows.rows * self.guard.names.len();
-        self.rows.values[start + column] = value;
+        self.rows.values[self.start + column] = value;
     }
 
     /// A JSON number for `column`; NaN with an error noted when it is not acceptable.
@@ -230,6 +257,18 @@ impl<'a> RowBuilder<'a> {
             Ok(value) if value.is_finite() => value,
             Ok(_) => self.wrong(Code::NumberOutOfRange, column),
             Err(_) => self.wrong(Code::NotANumber, column),
+        }
+    }
+
+    /// A float for `column`; NaN with an error noted when it is not acceptable.
+    #[inline]
+    pub fn float(&mut self, value: f64, column: usize) -> f64 {
+        if value.is_finite() {
+            value
+        } else if value.is_nan() {
+            self.missing(column)
+        } else {
+            self.wrong(Code::NotFinite, column)
         }
     }
 
@@ -264,7 +303,6 @@ impl<'a> RowBuilder<'a> {
                 self.detail = format!("row {row} has {found} values, the model has {expected} features");
             }
             self.note(Code::WrongColumnCount, None);
-            self.rows.values.resize((self.rows.rows + 1) * expected, f64::NAN);
         }
         self.rows.rows += 1;
     }
@@ -278,6 +316,9 @@ impl<'a> RowBuilder<'a> {
     /// Notes the features that the row in hand was not given.
     pub fn check_given(&mut self) {
         for column in 0..self.given.len() {
+            if self.truncated {
+                return;
+            }
             if !self.given[column] {
                 self.note(Code::MissingFeature, Some(column));
             }
@@ -326,6 +367,9 @@ impl<'a> RowBuilder<'a> {
     #[inline]
     fn number_or_missing(&mut self, text: &str, column: usize) -> f64 {
         let text = text.trim_matches([' ', '\t']);
+        if self.guard.missing_numbers.iter().any(|token| token == text) {
+            return self.missing(column);
+        }
         let starts_like_a_number = matches!(text.as_bytes(), [b'0'..=b'9' | b'-' | b'+' | b'.', ..]);
         match text.parse::<f64>() {
             Ok(value) if starts_like_a_number && value.is_finite() => value,
@@ -346,6 +390,10 @@ impl<'a> RowBuilder<'a> {
     }
 
     fn note(&mut self, code: Code, column: Option<usize>) {
+        if self.errors.len() == LISTED_ERRORS {
+            self.truncated = true;
+            return;
+        }
         // A value beyond the last column has no name; the row's own error says enough.
         let column = match column {
             Some(column) => match self.guard.names.get(column) {

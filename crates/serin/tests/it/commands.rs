@@ -2,8 +2,9 @@
 
 mod foreign;
 mod modelling;
-mod process;
+pub mod process;
 mod rows;
+mod serving;
 mod story;
 
 use std::fs;
@@ -11,7 +12,7 @@ use std::fs;
 use self::process::{Running, run, serin};
 use self::rows::animals;
 
-const SUBCOMMANDS: [&[&str]; 14] = [
+const SUBCOMMANDS: [&[&str]; 21] = [
     &[],
     &["demo"],
     &["data"],
@@ -22,6 +23,13 @@ const SUBCOMMANDS: [&[&str]; 14] = [
     &["predict"],
     &["inspect"],
     &["serve"],
+    &["query"],
+    &["capture"],
+    &["capture", "status"],
+    &["capture", "export"],
+    &["capture", "delete"],
+    &["labels"],
+    &["labels", "import"],
     &["config"],
     &["config", "show"],
     &["config", "check"],

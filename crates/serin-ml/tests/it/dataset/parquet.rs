@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use arrow_array::{
     ArrayRef, BooleanArray, Decimal128Array, Float32Array, Float64Array, Int64Array, ListArray, RecordBatch,
-    StringArray, TimestampMillisecondArray, types::Int32Type,
+    StringArray, TimestampMicrosecondArray, TimestampMillisecondArray, types::Int32Type,
 };
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use proptest::prelude::*;
-use serin_ml::dataset::{Dataset, DatasetError, Limits, ReadOptions, read};
+use serin_ml::dataset::{
+    Dataset, DatasetError, Limits, OutputColumn, OutputKind, ParquetOutput, ReadOptions, read,
+};
 use serin_ml::observer::Silent;
 
 use super::{options, read_bytes, write};
@@ -47,6 +50,47 @@ fn good() -> Vec<u8> {
 
 fn read_parquet(bytes: &[u8]) -> Result<Dataset, DatasetError> {
     read_bytes(bytes, &options()).map(|read| read.dataset)
+}
+
+#[test]
+fn every_kind_of_column_that_is_written_reads_back() {
+    let mut file = tempfile::tempfile().unwrap();
+    let columns = [
+        ("text", OutputKind::Text),
+        ("maybe text", OutputKind::MaybeText),
+        ("maybe number", OutputKind::MaybeNumber),
+        ("whole", OutputKind::Whole),
+        ("time", OutputKind::Time),
+    ]
+    .map(|(name, kind)| (name.to_owned(), kind));
+    let mut output = ParquetOutput::with_columns(file.try_clone().unwrap(), &columns).unwrap();
+    for _ in 0..2 {
+        let written = output.write(&[
+            OutputColumn::Text(vec!["a", "b"]),
+            OutputColumn::MaybeText(vec![None, Some("c")]),
+            OutputColumn::MaybeNumber(vec![f64::NAN, 0.5]),
+            OutputColumn::Whole(vec![Some(-7), None]),
+            OutputColumn::Time(vec![Some(1_800_000_000_000_001), None]),
+        ]);
+        written.unwrap();
+    }
+    output.close().unwrap();
+    std::io::Seek::rewind(&mut file).unwrap();
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
+    let batches: Vec<RecordBatch> = reader.map(Result::unwrap).collect();
+    assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 4);
+    let expected: [ArrayRef; 5] = [
+        Arc::new(StringArray::from(vec!["a", "b"])),
+        Arc::new(StringArray::from(vec![None, Some("c")])),
+        floats(&[None, Some(0.5)]),
+        Arc::new(Int64Array::from(vec![Some(-7), None])),
+        Arc::new(
+            TimestampMicrosecondArray::from(vec![Some(1_800_000_000_000_001), None]).with_timezone("UTC"),
+        ),
+    ];
+    for (column, expected) in expected.iter().enumerate() {
+        assert_eq!(&batches[0].column(column).slice(0, 2), expected, "{}", columns[column].0);
+    }
 }
 
 #[test]

@@ -315,7 +315,7 @@ fn a_failure_names_what_and_where() {
             vec!["predict", model, "absent.serin", data, "new.csv"],
             &["absent.serin: not usable as a model", "No such file"],
         ),
-        (vec!["inspect", "fish.serin"], &["fish.serin: not usable as a model", "not a Serin bundle"]),
+        (vec!["inspect", "fish.serin"], &["fish.serin: not usable as a model", "an unknown kind of file"]),
         (vec!["inspect", "cut.serin"], &["cut.serin: not usable", "ends early"]),
         (vec!["inspect", "damaged.serin"], &["damaged.serin: not usable", "is damaged"]),
         (vec!["serve", "damaged.serin"], &["damaged.serin: not usable"]),

@@ -1,0 +1,133 @@
+//! Health and metrics on an address of their own, served by a thread of their own: they answer while the main port is
+//! full, and others need not reach them.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode, Version};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, oneshot};
+
+use super::metrics;
+use super::problem::{Code, Problem};
+use super::refusal::{self, Dialect};
+use super::sent::Sent;
+use super::server::{BindError, check_loopback};
+use super::service::Gateway;
+
+/// Open connections; further ones wait in the kernel's queue.
+const CONNECTIONS: usize = 256;
+/// From accepting a connection, or the end of an answer, to the end of the next head.
+const HEAD: Duration = Duration::from_secs(3);
+/// How long to leave accepting alone after it failed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The admin listener; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Admin {
+    address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Admin {
+    /// Takes the address and begins to answer.
+    ///
+    /// # Errors
+    /// When the address is not a loopback address, or cannot be had.
+    pub fn start(address: SocketAddr, gateway: Arc<Gateway>) -> Result<Self, BindError> {
+        check_loopback("--admin-listen", address)?;
+        let io_error = |source| BindError::Io { address, source };
+        let listener = StdListener::bind(address).map_err(io_error)?;
+        listener.set_nonblocking(true).map_err(io_error)?;
+        let address = listener.local_addr().map_err(io_error)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(io_error)?;
+        let (stop, stopped) = oneshot::channel();
+        let serve = move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    ended = serve(listener, gateway) => {
+                        if let Err(error) = ended {
+                            tracing::error!(error = &error as &dyn std::error::Error, "no metrics any more");
+                        }
+                    }
+                    // A sender that is gone means the same.
+                    _ = stopped => {}
+                }
+            });
+        };
+        let thread = std::thread::Builder::new().name("admin".to_owned()).spawn(serve).map_err(io_error)?;
+        Ok(Self { address, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// The address, with the port that was given when 0 was asked for.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Admin {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic was reported where it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+async fn serve(listener: StdListener, gateway: Arc<Gateway>) -> io::Result<()> {
+    let listener = TcpListener::from_std(listener)?;
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let permit = room.clone().acquire_owned().await.map_err(io::Error::other)?;
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let gateway = gateway.clone();
+        tokio::spawn(async move {
+            let service =
+                service_fn(|request| std::future::ready(Ok::<_, Infallible>(answer(&gateway, &request))));
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD)
+                .serve_connection(TokioIo::new(stream), service);
+            if let Err(error) = connection.await {
+                tracing::debug!(error = %error, "admin connection ended early");
+            }
+            drop(permit);
+        });
+    }
+}
+
+fn answer(gateway: &Gateway, request: &Request<Incoming>) -> Response<Sent> {
+    let path = request.uri().path();
+    if !["/metrics", "/health/live", "/health/ready"].contains(&path) {
+        let problem = Problem::new(Code::NotFound, "there is /metrics, /health/live and /health/ready");
+        return refusal::response(Dialect::Plain, &problem, None, Version::HTTP_11);
+    }
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return refusal::method_not_allowed(Dialect::Plain, &["GET"], Version::HTTP_11);
+    }
+    let mut response = Response::default();
+    match path {
+        "/metrics" => {
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
+            *response.body_mut() = Sent::from(gateway.metrics_text());
+        }
+        "/health/ready" if !gateway.is_ready() => *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE,
+        _ => {}
+    }
+    response
+}
