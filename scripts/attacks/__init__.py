@@ -1,0 +1,1 @@
+"""What `scripts/attack-gateway` sends: whole requests that are wrong, frames that are wrong, and callers that are slow."""
