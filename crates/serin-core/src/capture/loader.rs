@@ -27,7 +27,7 @@ const UNSYNCED_BYTES: u64 = 64 << 20;
 /// From so many records a second on, answering has the processors first.
 const BUSY_RECORDS_PER_SECOND: f64 = 5_000.0;
 /// How many times as long as it worked the loader rests then, while the journal is empty.
-const LONGEST_REST: f64 = 4.0;
+const LONGEST_REST: f64 = 9.0;
 /// The part of the journal's room at which it does not rest any more.
 const RESTS_UP_TO: f64 = 0.25;
 
@@ -423,7 +423,7 @@ impl Shared {
 /// How long to rest after a segment that `took` so long, while `came` records were appended, when the journal is
 /// `filled` (0 to 1).
 ///
-/// A burst is what the journal is for: as long as it has room, the loader takes a fifth of a processor from those who
+/// A burst is what the journal is for: as long as it has room, the loader takes a tenth of a processor from those who
 /// answer, and more the fuller it is, so that it finds the pace that keeps up. When it is quiet it does not rest.
 fn rest_after(took: Duration, came: u64, filled: f64) -> Duration {
     let room = 1.0 - filled / RESTS_UP_TO;
@@ -461,8 +461,8 @@ mod tests {
         for (came, filled, milliseconds) in [
             (0, 0.0, 0),
             (500, 0.0, 0),
-            (4_000, 0.0, 400),
-            (4_000, 0.125, 200),
+            (4_000, 0.0, 900),
+            (4_000, 0.125, 450),
             (4_000, 0.25, 0),
             (4_000, 0.9, 0),
             (4_000, f64::NAN, 0),
