@@ -46,7 +46,7 @@ impl Admin {
     /// When the address is not a loopback address, or cannot be had.
     pub fn start(address: SocketAddr, gateway: Arc<Gateway>) -> Result<Self, BindError> {
         check_loopback("--admin-listen", address)?;
-        let io_error = |source| BindError::Io { address, source };
+        let io_error = |source| BindError::Admin { address, source };
         let listener = StdListener::bind(address).map_err(io_error)?;
         listener.set_nonblocking(true).map_err(io_error)?;
         let address = listener.local_addr().map_err(io_error)?;

@@ -52,6 +52,9 @@ pub enum BindError {
     /// The address is taken, or not ours.
     #[error("cannot listen on {address}")]
     Io { address: SocketAddr, source: io::Error },
+    /// The same of the address that was not asked for by name, as a rule.
+    #[error("cannot listen on {address} for health and metrics; name another address with `--admin-listen`")]
+    Admin { address: SocketAddr, source: io::Error },
 }
 
 /// How the server ended.

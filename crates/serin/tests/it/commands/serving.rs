@@ -97,6 +97,16 @@ fn what_cannot_be_served_is_told_before_anything_listens() {
         let ran = run(folder.path(), &[&listen[..], &words].concat()).expect(1);
         assert!(ran.stderr.contains(part), "{words:?}: {}", ran.stderr);
     }
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let listen =
+        ["serve", "ours.serin", "--listen", "127.0.0.1:0", "--admin-listen", &taken, "--data-dir", "kept"];
+    let ran = run(folder.path(), &listen).expect(1);
+    assert!(
+        ran.stderr.contains("for health and metrics; name another address with `--admin-listen`"),
+        "{}",
+        ran.stderr
+    );
     for (settings, part) in [
         ("[[serve.endpoints]]\nname = \"a\"\n", "endpoint \"a\" has no model"),
         ("[[serve.endpoints]]\nname = \"a\"\nmodle = \"b\"\n", "modle"),
