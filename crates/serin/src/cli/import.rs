@@ -16,6 +16,8 @@ use super::{files, printer};
 /// Makes a bundle of a model that another program trained, after comparing its answers where rows are given.
 pub fn run(args: &ImportArgs) -> anyhow::Result<Exit> {
     let unusable = || format!("{}: not usable as a model", args.model.display());
+    let golden_file = args.golden.as_deref().unwrap_or(&args.model);
+    files::check_output(&args.out, &[&args.model, golden_file])?;
     let model = read_foreign(&files::read_bytes(&args.model)?).with_context(unusable)?;
     if !is_asked_for(args.format, model.format) {
         bail!("{}: this is {}, not what --format says", args.model.display(), model.format);

@@ -72,6 +72,15 @@ fn dispatch(command: &Command) -> anyhow::Result<Exit> {
 
 /// Whoever read our output went away; that is not a failure of ours.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let is = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::BrokenPipe;
-    error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>()).any(is)
+    // The writers of CSV and JSON keep what the output said to themselves.
+    let kind = |cause: &(dyn std::error::Error + 'static)| {
+        let csv = cause.downcast_ref::<csv::Error>().and_then(|error| match error.kind() {
+            csv::ErrorKind::Io(error) => Some(error.kind()),
+            _ => None,
+        });
+        let json = || cause.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind);
+        let plain = || cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        csv.or_else(json).or_else(plain)
+    };
+    error.chain().any(|cause| kind(cause) == Some(std::io::ErrorKind::BrokenPipe))
 }

@@ -87,6 +87,9 @@ impl Output {
                 finished: None,
             });
         };
+        // Rows may be named by a pattern: those that are files of that name are looked at.
+        let inputs: Vec<&Path> = args.data.iter().map(Path::new).chain([args.model.as_path()]).collect();
+        files::check_output(path, &inputs)?;
         let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
         let file =
             File::create(&temporary).with_context(|| format!("{}: cannot be written", path.display()))?;

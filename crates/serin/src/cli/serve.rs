@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::error::ErrorKind;
-use serin_core::capture::CaptureOptions;
+use serin_core::capture::{CaptureMode, CaptureOptions};
 use serin_core::clock::{Clock, SystemClock};
 use serin_core::config::{EndpointSettings, ONLY_VARIANT, Settings, VariantSettings};
 use serin_ml::model::Bundle;
@@ -45,13 +45,14 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<Exit> {
         capture: CaptureOptions::from_settings(&settings.serve.data_dir, &settings.capture),
         limits: Limits::default(),
     };
+    let keeps = options.capture.mode != CaptureMode::Off;
     let scheme = if options.tls.is_some() { "https" } else { "http" };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let args = args.clone();
     runtime.block_on(async {
         let endpoints = Box::new(move || read_snapshot(&self::settings(&args)?, &args));
-        serve(options, endpoints, clock, signals()?, |ready| tell(ready, scheme)).await
+        serve(options, endpoints, clock, signals()?, |ready| tell(ready, scheme, keeps)).await
     })?;
     // Work that nobody waits for any more does not hold up the end.
     runtime.shutdown_background();
@@ -188,7 +189,7 @@ fn plan(model: &str, args: &ServeArgs) -> EndpointSettings {
     EndpointSettings { name, sticky_header: None, variants: vec![variant] }
 }
 
-fn tell(ready: &Ready, scheme: &str) {
+fn tell(ready: &Ready, scheme: &str, keeps: bool) {
     let only = ready.snapshot.endpoints().len() == 1;
     for endpoint in ready.snapshot.endpoints() {
         let name = endpoint.name();
@@ -200,9 +201,10 @@ fn tell(ready: &Ready, scheme: &str) {
             ready.address
         ));
     }
-    printer::talk(&format!(
-        "answers kept in {}; metrics on http://{}/metrics",
-        ready.database.display(),
-        ready.admin_address
-    ));
+    let kept = if keeps {
+        format!("kept in {}", ready.database.display())
+    } else {
+        "not kept (capture is off)".to_owned()
+    };
+    printer::talk(&format!("answers {kept}; metrics on http://{}/metrics", ready.admin_address));
 }

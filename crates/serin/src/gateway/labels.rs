@@ -9,7 +9,7 @@ use serin_core::capture::{Label, LabelCounts, LabelError};
 
 use super::body;
 use super::media::{Encoding, Input, text_of};
-use super::problem::{Code, Problem, echo};
+use super::problem::{Code, Problem};
 use super::refusal::{self, Dialect};
 use super::sent::Sent;
 use super::service::{Gateway, json_response};
@@ -36,7 +36,7 @@ impl Gateway {
 
     async fn attach(self: &Arc<Self>, request: Request<Incoming>) -> Result<LabelCounts, Problem> {
         let overloaded = || Problem::new(Code::Overloaded, "too many labels are in hand; try again later");
-        if Input::of(request.headers())? != Input::Json {
+        if Input::of(request.headers()).ok() != Some(Input::Json) {
             return Err(Problem::new(Code::UnsupportedMediaType, "send labels as `application/json`"));
         }
         let encoding = Encoding::of(request.headers())?;
@@ -62,10 +62,16 @@ impl Gateway {
 fn parse(text: &str) -> Result<Labels, Problem> {
     serde_json::from_str(text).map_err(|error| {
         let code = if error.is_data() { Code::InvalidLabel } else { Code::MalformedJson };
-        Problem::new(
-            code,
-            format!("{}; send {{\"labels\": [{{\"id\", \"label\"}}]}}", echo(&error.to_string())),
-        )
+        let what = if error.is_data() {
+            "a field is missing, unknown or of the wrong type, or a time is none"
+        } else {
+            "not JSON"
+        };
+        let (line, column) = (error.line(), error.column());
+        let detail = format!(
+            "line {line}, column {column}: {what}; send {{\"labels\": [{{\"id\": ..., \"label\": ...}}]}}"
+        );
+        Problem::new(code, detail)
     })
 }
 

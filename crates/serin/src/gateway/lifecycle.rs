@@ -180,7 +180,7 @@ fn reload_all(gateway: &Gateway, endpoints: &Endpoints, tls: Option<&Tls>) {
     match outcome {
         Ok(()) => tracing::info!("endpoints read again"),
         Err(error) => {
-            let error: &dyn std::error::Error = error.as_ref();
+            let error = format!("{error:#}");
             tracing::error!(error, "endpoints not read again: those in force stay");
         }
     }

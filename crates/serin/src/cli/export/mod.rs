@@ -14,8 +14,8 @@ use self::columns::{Columns, CsvExport, ParquetExport};
 use self::sagemaker::SageMakerExport;
 use super::args::{CaptureExportArgs, ExportFormat};
 use super::exit::Exit;
-use super::printer;
 use super::query::{cannot_read, data_dir, existing_database};
+use super::{files, printer};
 
 /// Rows read, and written, at a time.
 const ROWS_AT_ONCE: usize = 2_048;
@@ -34,7 +34,18 @@ pub(super) fn run(args: &CaptureExportArgs) -> anyhow::Result<Exit> {
     if args.from >= args.to {
         bail!("--from {} is not before --to {}", args.from.to_rfc3339(), args.to.to_rfc3339());
     }
-    let database = existing_database(&data_dir(&args.place)?)?;
+    let data_dir = data_dir(&args.place)?;
+    let database = existing_database(&data_dir)?;
+    files::check_output(&args.out, &[])?;
+    let folder = args.out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let (folder, kept) = (std::fs::canonicalize(folder), std::fs::canonicalize(&data_dir));
+    if let (Ok(folder), Ok(kept)) = (folder, kept) {
+        let name = args.out.file_name().unwrap_or_default().to_string_lossy();
+        let is_ours = name.starts_with("inferences.db") || name == "serving.json";
+        if (folder == kept && is_ours) || folder.starts_with(kept.join("capture")) {
+            bail!("{}: not written: `serve` keeps its own files there", args.out.display());
+        }
+    }
     let reader = TableReader::open(&database).with_context(|| cannot_read(&database))?;
     let range = RowRange { from: args.from, to: args.to, endpoint: args.endpoint.clone() };
     let temporary = args.out.with_extension(format!("{}.tmp", std::process::id()));

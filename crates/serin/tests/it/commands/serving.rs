@@ -149,3 +149,56 @@ fn exchange(folder: &Path, bytes: &[u8]) -> Answer {
     std::io::Write::write_all(&mut stream, bytes).unwrap();
     Answer::read(&mut stream)
 }
+
+#[test]
+fn nothing_is_written_over_what_is_read_or_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::copy(data("foreign/lightgbm-multiclass.txt"), path("model.txt")).unwrap();
+    let before = fs::read(path("model.txt")).unwrap();
+    let refused = |words: &[&str], part: &str| {
+        let ran = run(folder.path(), words).expect(1);
+        assert!(ran.stderr.contains(part), "{words:?}: {}", ran.stderr);
+    };
+    refused(&["import", "model.txt", "--out", "model.txt"], "it is what is read");
+    assert_eq!(fs::read(path("model.txt")).unwrap(), before);
+    fs::create_dir(path("folder")).unwrap();
+    refused(&["import", "model.txt", "--out", "folder"], "not a regular file");
+    refused(&["inspect", "folder"], "not a regular file");
+
+    let capture = serin_core::capture::CaptureOptions::new(path("kept"));
+    drop(serin_core::capture::Capture::open(&capture, crate::serve::support::clock()).unwrap());
+    let table = fs::read(path("kept/inferences.db")).unwrap();
+    let export = [
+        "capture",
+        "export",
+        "--from",
+        "2026-01-01",
+        "--to",
+        "2026-12-01",
+        "--format",
+        "csv",
+        "--data-dir",
+        "kept",
+    ];
+    refused(&[&export[..], &["--out", "kept/inferences.db"]].concat(), "keeps its own files");
+    refused(&[&export[..], &["--out", "kept/capture/new.csv"]].concat(), "keeps its own files");
+    assert_eq!(fs::read(path("kept/inferences.db")).unwrap(), table);
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink("model.txt", path("link.csv")).unwrap();
+        refused(&[&export[..], &["--out", "link.csv"]].concat(), "not a regular file");
+    }
+}
+
+#[test]
+fn a_query_whose_reader_goes_away_is_no_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let capture = serin_core::capture::CaptureOptions::new(folder.path().join("kept"));
+    drop(serin_core::capture::Capture::open(&capture, crate::serve::support::clock()).unwrap());
+    let sql = "with recursive c(n) as (select 1 union all select n + 1 from c limit 300000) select n from c";
+    for form in ["--csv", "--json"] {
+        let words = ["query", form, "--limit", "0", "--data-dir", "kept", sql];
+        Running::start_unread(&mut serin(folder.path(), &words)).end().expect(0);
+    }
+}
