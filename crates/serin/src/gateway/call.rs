@@ -2,8 +2,7 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use hyper::body::{Bytes, Incoming};
@@ -37,8 +36,8 @@ const PACKED_FROM_BYTES: usize = 1_024;
 /// The status of a request whose caller left; nobody is there to read it.
 const CLIENT_GONE: u16 = 499;
 
-/// One request that is to be answered by a model, from its head to its end. It is recorded exactly once: when it is
-/// answered, when it is refused, or when it is dropped because the caller left.
+/// One request that is to be answered by a model, from its head to its end. It is recorded once, and counted once: when
+/// it is answered, when it is refused, or when it is dropped because the caller left.
 pub(super) struct Call {
     pub(super) gateway: Arc<Gateway>,
     pub(super) id: InferenceId,
@@ -53,9 +52,10 @@ pub(super) struct Call {
     pub(super) body: Bytes,
     /// The memory that the body has, then the answer.
     pub(super) held: body::Held,
-    /// Nobody waits for the answer any more.
-    pub(super) gone: Arc<AtomicBool>,
+    /// Why nobody waits for the answer any more, once that is so.
+    pub(super) gone: Arc<OnceLock<Code>>,
     pub(super) is_recorded: bool,
+    pub(super) is_counted: bool,
 }
 
 /// What leaves.
@@ -163,7 +163,9 @@ impl Call {
         let judged = self.model().and_then(|model| {
             self.check_worth(plan, rows)?;
             model.predict(rows, predictions)?;
-            self.encode(plan.task, tensors, model, rows, predictions)
+            let encoded = self.encode(plan.task, tensors, model, rows, predictions)?;
+            self.check_waiting()?;
+            Ok(encoded)
         });
         let judged = judged.and_then(|encoded| {
             self.held.grow_to(encoded.1.len())?;
@@ -242,9 +244,7 @@ impl Call {
 
     /// Whether it is worth to begin: somebody waits, and what is asked for is not too much.
     fn check_worth(&self, plan: Plan, rows: &Rows) -> Result<(), Problem> {
-        if self.gone.load(Ordering::Relaxed) {
-            return Err(Problem::new(Code::ClientGone, "the connection ended before the answer"));
-        }
+        self.check_waiting()?;
         let most_rows = self.gateway.limits.explained_rows;
         if plan.explains() && rows.n_rows() > most_rows {
             let detail =
@@ -252,6 +252,26 @@ impl Call {
             return Err(Problem::new(Code::TooManyRows, detail));
         }
         Ok(())
+    }
+
+    /// Whether somebody still waits. What nobody is told is not recorded as an answer.
+    fn check_waiting(&self) -> Result<(), Problem> {
+        match self.gone.get() {
+            None => Ok(()),
+            Some(why) => Err(Problem::new(*why, "nobody waited for the answer any more")),
+        }
+    }
+
+    /// The answer leaves.
+    pub(super) fn count_answer(mut self, rows: u64) {
+        self.is_counted = true;
+        self.gateway.metrics.answered(self.variant().and_then(Variant::metrics), rows, self.latency());
+    }
+
+    fn count_refusal(&mut self, code: Code) {
+        self.is_counted = true;
+        let metrics = self.variant().and_then(Variant::metrics).unwrap_or(&self.gateway.nowhere);
+        self.gateway.metrics.refused_inference(metrics, code);
     }
 
     fn record_answer(&mut self, rows: &Rows, predictions: &Predictions) -> Result<Receipt, Problem> {
@@ -282,8 +302,7 @@ impl Call {
 
     fn record_refusal(&mut self, problem: &Problem) {
         let was_recorded = std::mem::replace(&mut self.is_recorded, true);
-        let metrics = self.variant().and_then(Variant::metrics).unwrap_or(&self.gateway.nowhere);
-        self.gateway.metrics.refused_inference(metrics, problem.code);
+        self.count_refusal(problem.code);
         if was_recorded || problem.code == Code::Overloaded {
             return;
         }
@@ -310,16 +329,16 @@ impl Call {
             caller: None,
             latency_microseconds: u64::try_from(latency.as_micros()).unwrap_or(u64::MAX),
             status: status.as_u16(),
-            client_gone: status.as_u16() == CLIENT_GONE || self.gone.load(Ordering::Relaxed),
+            client_gone: status.as_u16() == CLIENT_GONE,
             outcome,
         }
     }
 
-    pub(super) fn latency(&self) -> Duration {
+    fn latency(&self) -> Duration {
         self.gateway.clock.monotonic().saturating_sub(self.started)
     }
 
-    pub(super) fn variant(&self) -> Option<&Variant> {
+    fn variant(&self) -> Option<&Variant> {
         self.target.as_ref().and_then(|(endpoint, variant)| endpoint.variants().get(*variant))
     }
 
@@ -334,6 +353,10 @@ impl Drop for Call {
     /// The connection ended before the answer, or the work on it panicked.
     fn drop(&mut self) {
         if self.is_recorded {
+            // It was recorded, and nobody was there to take it.
+            if !self.is_counted {
+                self.count_refusal(self.gone.get().copied().unwrap_or(Code::ClientGone));
+            }
             return;
         }
         let problem = if std::thread::panicking() {

@@ -1,7 +1,7 @@
 //! The way of an inference request through what it has to wait for: a place, its body, a processor, the disk.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{EXPECT, HeaderMap};
@@ -12,7 +12,6 @@ use tokio::time::Instant;
 
 use super::body;
 use super::call::{Answer, Call, Kept, Scratch, not_captured};
-use super::endpoint::Variant;
 use super::headers;
 use super::media::Encoding;
 use super::problem::{Code, Problem};
@@ -21,15 +20,16 @@ use super::routes::{Parameters, Route};
 use super::sent::Sent;
 use super::service::Gateway;
 
-/// Tells the work on a request that nobody waits for it any more, when it is dropped.
+/// Tells the work on a request that nobody waits for it any more: at the latest when it is dropped.
 #[derive(Default)]
 struct Gone {
-    flag: Arc<AtomicBool>,
+    why: Arc<OnceLock<Code>>,
 }
 
 impl Drop for Gone {
     fn drop(&mut self) {
-        self.flag.store(true, Ordering::Relaxed);
+        // Whoever was told another reason before keeps that.
+        let _ = self.why.set(Code::ClientGone);
     }
 }
 
@@ -71,8 +71,9 @@ impl Gateway {
             trace_parent: headers::trace_parent(request.headers()),
             body: Bytes::new(),
             held: self.bodies.hold(),
-            gone: gone.flag.clone(),
+            gone: gone.why.clone(),
             is_recorded: false,
+            is_counted: false,
         };
         let waits_for_word = request.headers().contains_key(EXPECT);
         let (head, mut body) = request.into_parts();
@@ -83,10 +84,11 @@ impl Gateway {
         let plan = match begun {
             Ok(plan) => plan,
             Err(problem) => {
+                let response = call.refuse(&problem);
                 if !waits_for_word {
                     body::discard(&mut body, self.limits.body_bytes).await;
                 }
-                return call.refuse(&problem);
+                return response;
             }
         };
         let is_small = plan.encoding == Encoding::Identity
@@ -119,8 +121,11 @@ impl Gateway {
             Ok(Err(_)) => {
                 refuse(&Problem::new(Code::Internal, "the work on this request ended unexpectedly"))
             }
-            // The work goes on to its end, and is recorded as one that nobody waited for.
-            Err(_) => refuse(&Problem::new(Code::Overloaded, "the answer was not there in time")),
+            Err(_) => {
+                // The work finds out at its next step, and counts itself as what its caller was told.
+                let _ = gone.why.set(Code::Overloaded);
+                refuse(&Problem::new(Code::Overloaded, "the answer was not there in time"))
+            }
         }
     }
 
@@ -142,8 +147,7 @@ impl Gateway {
         };
         match problem {
             None => {
-                let metrics = call.variant().and_then(Variant::metrics);
-                self.metrics.answered(metrics, rows, call.latency());
+                call.count_answer(rows);
                 response
             }
             Some(problem) => call.refuse(&problem),

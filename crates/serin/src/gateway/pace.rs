@@ -2,8 +2,8 @@
 //!
 //! The HTTP library has one timer from the end of a request to the end of the next head, so a short limit would close
 //! idle connections that callers keep for later, and a long one would let a slow head hold a connection. Here the
-//! limit follows the phase: first byte, idle, head, answer. While a request is in hand its own limits hold instead. The stream
-//! also has a look at the heads that pass ([`HeadScan`]).
+//! limit follows the phase: first byte, idle, head, answer. While a request is in hand its own limits hold instead. The
+//! stream also has a look at the heads that pass ([`HeadScan`]).
 
 use std::future::Future;
 use std::io;

@@ -19,12 +19,12 @@ pub struct Sent {
 }
 
 /// The bytes of a large answer, which the HTTP library may keep long after it took the body.
-struct Kept {
+struct HeldBytes {
     bytes: Vec<u8>,
     _held: Held,
 }
 
-impl AsRef<[u8]> for Kept {
+impl AsRef<[u8]> for HeldBytes {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
@@ -37,7 +37,7 @@ impl Sent {
         if held.is_none() {
             Self::from(bytes)
         } else {
-            Self::from(Bytes::from_owner(Kept { bytes, _held: held }))
+            Self::from(Bytes::from_owner(HeldBytes { bytes, _held: held }))
         }
     }
 

@@ -5,6 +5,9 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serin::gateway::lifecycle::{ServeOptions, Signals, serve};
 use serin::gateway::limits::Limits;
 use serin_core::clock::Clock as _;
@@ -317,4 +320,47 @@ fn what_is_too_much_is_turned_away_at_once_and_health_goes_on() {
         assert_eq!(Answer::read(&mut stream).status, 200);
     }
     server.stop();
+}
+
+#[test]
+fn a_batch_that_nobody_waits_for_is_no_answer_and_is_counted_once() {
+    let slow = "777,1,0\n".to_owned() + &"1,1,0\n".repeat(50);
+    let counted = |server: &Server, expected: [f64; 3]| {
+        let outcomes = ["answered", "client_error", "server_error"].map(|outcome| {
+            format!("serin_requests_total{{endpoint=\"test\",variant=\"AllTraffic\",outcome=\"{outcome}\"}}")
+        });
+        let is_so = (0..200).any(|_| {
+            thread::sleep(Duration::from_millis(10));
+            outcomes.each_ref().map(|series| server.metric(series)) == expected
+        });
+        assert!(is_so, "{:?}", outcomes.map(|series| server.metric(&series)));
+    };
+    // Too late.
+    let server = Server::start_with(|options| options.limits.request = Duration::from_millis(100));
+    let late = server.post(&[CSV], slow.as_bytes());
+    assert_eq!((late.status, late.code().as_str()), (503, "overloaded"));
+    counted(&server, [0.0, 0.0, 1.0]);
+    assert_eq!(server.stop().count("SELECT count(*) FROM inferences"), 0, "what is shed is not recorded");
+
+    // Cancelled, which HTTP/1 has no word for.
+    let server = Server::start();
+    runtime().block_on(async {
+        let stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
+        let (executor, io) = (TokioExecutor::new(), TokioIo::new(stream));
+        let (mut sender, connection) = hyper::client::conn::http2::handshake(executor, io).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let request = hyper::Request::post(format!("http://{}/invocations", server.address))
+            .header(CSV.0, CSV.1)
+            .body(Full::new(Bytes::from(slow)))
+            .unwrap();
+        let answer = tokio::time::timeout(Duration::from_millis(100), sender.send_request(request)).await;
+        assert!(answer.is_err(), "it was to take longer");
+        counted(&server, [0.0, 1.0, 0.0]);
+        connection.abort();
+    });
+    let stopped = server.stop();
+    let gone =
+        "SELECT count(*) FROM inferences WHERE error_code = 'client_gone' AND client_gone AND status = 499";
+    assert_eq!(stopped.count(gone), 1);
+    assert_eq!(stopped.count("SELECT count(*) FROM inferences"), 1);
 }
