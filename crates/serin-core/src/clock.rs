@@ -108,6 +108,41 @@ fn digits(text: &str, count: usize, most: i64) -> Option<i64> {
     text.parse().ok().filter(|number| is_plain && *number <= most)
 }
 
+/// Microseconds that a data directory has lived: what waits, cooldowns and expiries are counted in. It never goes back
+/// and no setting of a clock moves it while a program runs; while none runs, the time of day has to be believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Steady(pub i64);
+
+impl Steady {
+    /// Longest absence believed: a clock that was wrong by more must not expire everything.
+    pub const LONGEST_ABSENCE: Duration = Duration::from_secs(366 * 24 * 3_600);
+
+    /// The age to go on from: `stored` was written when the time of day was `then`.
+    #[must_use]
+    pub fn resumed(stored: Self, then: Timestamp, now: Timestamp) -> Self {
+        let longest = Self::LONGEST_ABSENCE.as_micros() as i64;
+        Self(stored.0.saturating_add(now.0.saturating_sub(then.0).clamp(0, longest)))
+    }
+}
+
+impl std::ops::Add<Duration> for Steady {
+    type Output = Self;
+
+    fn add(self, wait: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX)))
+    }
+}
+
+impl std::ops::Sub for Steady {
+    type Output = Duration;
+
+    /// Zero when `earlier` is later.
+    fn sub(self, earlier: Self) -> Duration {
+        Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
 /// The two questions about time.
 pub trait Clock: fmt::Debug + Send + Sync {
     /// The time of day, for what people read. It may jump.

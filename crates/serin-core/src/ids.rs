@@ -10,6 +10,7 @@ use thiserror::Error;
 use uuid::{NoContext, Uuid};
 
 use crate::clock::Clock;
+use crate::digest::Hasher;
 
 /// The name of one request and its answer: a UUIDv7 that we made, or what the caller gave.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -112,8 +113,8 @@ impl InferenceIds {
     /// Ids no other process makes: the seed is the operating system's randomness.
     #[must_use]
     pub fn from_entropy(clock: Arc<dyn Clock>) -> Self {
-        let seed = Seed(operating_system_randomness());
-        Self::new(clock, seed)
+        let bits = operating_system_randomness().into_iter().take(8);
+        Self::new(clock, Seed(bits.fold(0, |seed, byte| seed << 8 | u64::from(byte))))
     }
 
     /// The next id.
@@ -132,12 +133,15 @@ impl InferenceIds {
     }
 }
 
-/// 64 bits of the operating system's randomness, by way of the random part of a UUIDv7.
-fn operating_system_randomness() -> u64 {
-    let first = Uuid::new_v7(uuid::Timestamp::from_unix(NoContext, 0, 0)).as_u128();
-    let second = Uuid::new_v7(uuid::Timestamp::from_unix(NoContext, 0, 0)).as_u128();
-    // The low 62 bits of each are random; together they cover all 64.
-    (first as u64).rotate_left(32) ^ (second as u64)
+/// 256 bits of the operating system's randomness, by way of the random parts of UUIDs.
+#[must_use]
+pub fn operating_system_randomness() -> [u8; 32] {
+    let mut hasher = Hasher::default();
+    for _ in 0..8 {
+        // At least 62 bits of each are random.
+        hasher.update(Uuid::new_v7(uuid::Timestamp::from_unix(NoContext, 0, 0)).as_bytes());
+    }
+    *hasher.finish().as_bytes()
 }
 
 #[cfg(test)]

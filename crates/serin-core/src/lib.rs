@@ -3,12 +3,37 @@
 //! The modules stand in reading order, and a module imports only from those above it.
 
 pub mod clock;
+pub mod digest;
+pub mod files;
 pub mod hash;
 pub mod ids;
 pub mod names;
+pub mod secret;
+
+pub mod domain;
 
 pub mod config;
 
+pub mod artifacts;
+
+pub mod routes;
+
+pub mod store;
+
 pub mod capture;
 
+pub mod runtime;
+
+pub mod source;
+
 pub mod stages;
+
+pub mod engine;
+
+pub mod pipeline;
+
+pub mod notify;
+
+pub mod mlflow;
+
+pub mod trigger;

@@ -32,6 +32,12 @@ pub const CONNECTIONS: Metric = metric("serin_connections", "Open connections");
 pub const VARIANT_WEIGHT: Metric = metric("serin_variant_weight", "The weight of each variant in force");
 pub const RELOADS: Metric =
     metric("serin_reloads", "Reloads of settings and models by outcome: done, refused");
+pub const ENDPOINTS_REFUSED: Metric = metric(
+    "serin_endpoints_refused",
+    "1 while settings, models or routes are there that cannot be served, else 0",
+);
+pub const ROUTES_EPOCH: Metric =
+    metric("serin_routes_epoch", "Epoch of the route document in force; 0 without one");
 pub const CAPTURE_APPENDED: Metric =
     metric("serin_capture_records", "Records appended to the capture journal");
 pub const CAPTURE_LOADED: Metric = metric("serin_capture_loaded_rows", "Rows moved into the inference table");

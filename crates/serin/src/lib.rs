@@ -1,4 +1,4 @@
-//! How Serin is reached: the gateway, the pages and the commands.
+//! How Serin is reached: the gateway, the control interface, the pages and the commands.
 //!
 //! A library beside the program, so that tests can call what the commands call. The modules stand in reading order,
 //! and a module imports only from those above it.
@@ -6,6 +6,10 @@
 pub mod telemetry;
 
 pub mod gateway;
+
+pub mod control;
+
+pub mod api;
 
 pub mod web;
 

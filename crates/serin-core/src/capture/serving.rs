@@ -5,12 +5,17 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::files;
+
 /// The file `serving.json` of a data directory, there while a server runs. A server that was killed leaves it behind: who
 /// reads it must be ready to find nobody there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Serving {
     /// The address of the main port, such as `http://127.0.0.1:8080`.
     pub url: String,
+    /// The address of health, metrics and routes.
+    #[serde(default)]
+    pub admin: Option<String>,
 }
 
 impl Serving {
@@ -19,10 +24,7 @@ impl Serving {
     /// # Errors
     /// When it cannot be written.
     pub fn write(&self, data_directory: &Path) -> io::Result<()> {
-        let path = path(data_directory);
-        let temporary = path.with_extension("json.tmp");
-        std::fs::write(&temporary, serde_json::to_vec(self)?)?;
-        std::fs::rename(temporary, path)
+        files::publish(&path(data_directory), &serde_json::to_vec(self)?)
     }
 
     /// The server's note; `None` when there is none, or nothing that can be understood.

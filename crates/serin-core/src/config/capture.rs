@@ -116,7 +116,12 @@ fn age(raw: &RawCapture, at: &Place<'_>) -> Result<Option<Duration>, ConfigError
     age.map(Some).ok_or_else(|| at.error("capture.keep_age", &format!("is \"{text}\""), fix))
 }
 
-fn bytes(key: &str, text: Option<&str>, least: u64, at: &Place<'_>) -> Result<Option<u64>, ConfigError> {
+pub(super) fn bytes(
+    key: &str,
+    text: Option<&str>,
+    least: u64,
+    at: &Place<'_>,
+) -> Result<Option<u64>, ConfigError> {
     let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
     let size = parse_bytes(text).filter(|size| *size >= least);
     let fix = format!("write a size such as \"512MiB\" or \"20GiB\", at least {}MiB", least >> 20);

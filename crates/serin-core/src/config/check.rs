@@ -4,14 +4,17 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serin_ml::evaluate::{CheckedGates, InvalidGates, Metric};
+use serin_ml::evaluate::{CheckedGates, Gates, InvalidGates, Metric};
 use serin_ml::prepare::Recipe;
 use serin_ml::seed::Seed;
 use serin_ml::train::{Budget, FamilyName, FamilyParameters, Scope, SelectSettings};
 
 use super::origin::Origins;
 use super::raw::{OneOrMany, RawConfig, RawTrain};
-use super::{CaptureSettings, ConfigError, Origin, ServeSettings, capture, serve};
+use super::{
+    CaptureSettings, ConfigError, NotifySettings, Origin, PipelineSettings, ServeSettings, TriggerSettings,
+    capture, notify, pipeline, serve, triggers,
+};
 
 /// Checked settings of a project.
 #[derive(Debug, Clone)]
@@ -28,10 +31,20 @@ pub struct Settings {
     pub checks: CheckSettings,
     /// What a model must satisfy.
     pub gates: CheckedGates,
+    /// The same as it was written, for who judges later.
+    pub gates_as_written: Gates,
     /// How it is served.
     pub serve: ServeSettings,
     /// What is promised about captured answers.
     pub capture: CaptureSettings,
+    /// How it gets from source to production.
+    pub pipeline: PipelineSettings,
+    /// What asks for runs.
+    pub triggers: TriggerSettings,
+    /// Who is told.
+    pub notify: NotifySettings,
+    /// Where the control API listens.
+    pub control_listen: SocketAddr,
 }
 
 /// `[data]`, checked.
@@ -69,11 +82,11 @@ pub struct CheckSettings {
 /// Longest budget that can be asked for.
 const LONGEST_BUDGET: Duration = Duration::from_secs(7 * 24 * 3600);
 
-pub(super) fn check(raw: RawConfig, folder: &Path, origins: &Origins) -> Result<Settings, ConfigError> {
+pub(super) fn check(raw: &RawConfig, folder: &Path, origins: &Origins) -> Result<Settings, ConfigError> {
     let at = Place { origins };
     let data = &raw.data;
     let settings = Settings {
-        project: at.name("project.name", raw.project.name.unwrap_or_default())?,
+        project: at.name("project.name", raw.project.name.clone().unwrap_or_default())?,
         data: DataSettings {
             train: at.paths("data.train", data.train.clone(), folder),
             test: at.paths("data.test", data.test.clone(), folder),
@@ -93,8 +106,13 @@ pub(super) fn check(raw: RawConfig, folder: &Path, origins: &Origins) -> Result<
             correlation: at.within("checks.correlation", raw.checks.correlation.unwrap_or(0.95), 0.1, 1.0)?,
         },
         gates: raw.gates.check().map_err(|error| at.gates_error(&error))?,
-        serve: serve::check(raw.serve, folder, &at)?,
+        gates_as_written: raw.gates.clone(),
+        serve: serve::check(raw.serve.clone(), folder, &at)?,
         capture: capture::check(&raw.capture, &at)?,
+        pipeline: pipeline::check(raw, folder, &at)?,
+        triggers: triggers::check(&raw.triggers, folder, &at)?,
+        notify: notify::check(raw, folder, &at)?,
+        control_listen: at.listen("control.listen", raw.control.listen.as_deref().unwrap_or_default())?,
     };
     Ok(settings)
 }
@@ -162,7 +180,7 @@ fn train(raw: &RawTrain, at: &Place<'_>) -> Result<SelectSettings, ConfigError> 
     })
 }
 
-fn non_empty(text: Option<String>) -> Option<String> {
+pub(super) fn non_empty(text: Option<String>) -> Option<String> {
     text.filter(|text| !text.is_empty())
 }
 
@@ -215,7 +233,7 @@ impl Place<'_> {
         }
     }
 
-    fn within<T: PartialOrd + std::fmt::Display + Copy>(
+    pub(super) fn within<T: PartialOrd + std::fmt::Display + Copy>(
         &self,
         key: &str,
         value: T,
@@ -249,7 +267,7 @@ impl Place<'_> {
         })
     }
 
-    fn name(&self, key: &str, name: String) -> Result<String, ConfigError> {
+    pub(super) fn name(&self, key: &str, name: String) -> Result<String, ConfigError> {
         let is_fine = !name.is_empty()
             && name.len() <= 63
             && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
@@ -265,7 +283,7 @@ impl Place<'_> {
         ))
     }
 
-    fn duration(&self, key: &str, text: &str) -> Result<Duration, ConfigError> {
+    pub(super) fn duration(&self, key: &str, text: &str) -> Result<Duration, ConfigError> {
         let duration =
             parse_duration(text).filter(|duration| !duration.is_zero() && *duration <= LONGEST_BUDGET);
         duration.ok_or_else(|| {
@@ -295,7 +313,7 @@ impl Place<'_> {
         }
     }
 
-    fn paths(&self, key: &str, entries: Option<OneOrMany>, folder: &Path) -> Vec<PathBuf> {
+    pub(super) fn paths(&self, key: &str, entries: Option<OneOrMany>, folder: &Path) -> Vec<PathBuf> {
         let entries = entries.map(OneOrMany::into_vec).unwrap_or_default();
         entries.iter().map(|entry| self.path(key, entry, folder)).collect()
     }

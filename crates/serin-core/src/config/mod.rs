@@ -5,9 +5,12 @@
 
 mod capture;
 mod check;
+mod notify;
 mod origin;
+mod pipeline;
 pub mod raw;
 mod serve;
+mod triggers;
 
 use std::path::{Path, PathBuf};
 
@@ -15,8 +18,11 @@ use thiserror::Error;
 
 pub use capture::{CaptureMode, CaptureSettings, FullPolicy, Retention};
 pub use check::{CheckSettings, DataSettings, Settings, parse_duration};
+pub use notify::{ExperimentSettings, MailSecurity, MailSettings, NotifySettings, WebhookSettings};
 pub use origin::Origin;
+pub use pipeline::{CommandSettings, PipelineSettings, SourceSettings, StageSettings};
 pub use serve::{EndpointSettings, ONLY_VARIANT, ServeSettings, VariantSettings, is_name};
+pub use triggers::TriggerSettings;
 
 use raw::RawConfig;
 
@@ -91,7 +97,7 @@ impl Settings {
         }
         let raw = typed_config(&merged, &Origin::Default, "settings")?;
         let folder = layers.file.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
-        check::check(raw, folder, &origins)
+        check::check(&raw, folder, &origins)
     }
 }
 

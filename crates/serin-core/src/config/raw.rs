@@ -1,5 +1,7 @@
 //! What a user wrote: every key optional, nothing checked but its type and its name.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serin_ml::evaluate::Gates;
 
@@ -21,6 +23,22 @@ pub struct RawConfig {
     pub serve: RawServe,
     #[serde(default)]
     pub capture: RawCapture,
+    #[serde(default)]
+    pub source: RawSource,
+    #[serde(default)]
+    pub pipeline: RawPipeline,
+    #[serde(default)]
+    pub stages: BTreeMap<String, RawStage>,
+    #[serde(default)]
+    pub steps: RawSteps,
+    #[serde(default)]
+    pub triggers: RawTriggers,
+    #[serde(default)]
+    pub notify: RawNotify,
+    #[serde(default)]
+    pub experiments: RawExperiments,
+    #[serde(default)]
+    pub control: RawControl,
 }
 
 /// `[project]`
@@ -136,4 +154,172 @@ impl OneOrMany {
             Self::Many(entries) => entries,
         }
     }
+}
+
+/// `[source]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawSource {
+    pub repository: Option<String>,
+    pub branch: Option<String>,
+    pub folder: Option<String>,
+    pub token_file: Option<String>,
+}
+
+/// `[pipeline]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawPipeline {
+    pub stages: Option<Vec<String>>,
+    pub newest_wins: Option<bool>,
+    pub waiting_limit: Option<u32>,
+    pub retrain_unchanged: Option<bool>,
+    pub attempts: Option<u32>,
+    pub first_wait: Option<String>,
+    pub factor: Option<u32>,
+}
+
+/// `[stages.NAME]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawStage {
+    pub approval: Option<bool>,
+    pub approval_valid: Option<String>,
+    pub four_eyes: Option<bool>,
+    pub smoke_rows: Option<usize>,
+}
+
+/// `[steps]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawSteps {
+    #[serde(default)]
+    pub prepare: RawCommand,
+    #[serde(default)]
+    pub train: RawCommand,
+    #[serde(default)]
+    pub evaluate: RawCommand,
+}
+
+/// `[steps.NAME]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawCommand {
+    pub command: Option<Vec<String>>,
+    pub time_limit: Option<String>,
+    pub memory_limit: Option<String>,
+    pub processes: Option<u32>,
+    pub output_limit: Option<String>,
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+    #[serde(default)]
+    pub hyperparameters: BTreeMap<String, toml::Value>,
+}
+
+/// `[triggers]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawTriggers {
+    pub cooldown: Option<String>,
+    pub daily_budget: Option<u32>,
+    #[serde(default)]
+    pub git: RawGitTrigger,
+    #[serde(default)]
+    pub data: RawDataTrigger,
+    #[serde(default)]
+    pub upload: RawUploadTrigger,
+    #[serde(default)]
+    pub schedule: RawScheduleTrigger,
+    #[serde(default)]
+    pub alarm: RawAlarmTrigger,
+}
+
+/// `[triggers.git]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawGitTrigger {
+    pub enabled: Option<bool>,
+    pub poll: Option<String>,
+    pub webhook_secret_file: Option<String>,
+}
+
+/// `[triggers.data]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawDataTrigger {
+    pub enabled: Option<bool>,
+    pub watch: Option<OneOrMany>,
+    pub poll: Option<String>,
+}
+
+/// `[triggers.upload]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawUploadTrigger {
+    pub folder: Option<String>,
+}
+
+/// `[triggers.schedule]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawScheduleTrigger {
+    pub enabled: Option<bool>,
+    pub cron: Option<String>,
+    pub zone: Option<String>,
+}
+
+/// `[triggers.alarm]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawAlarmTrigger {
+    pub enabled: Option<bool>,
+}
+
+/// `[notify]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawNotify {
+    pub events: Option<Vec<String>>,
+    pub mail: Option<RawMail>,
+    pub webhooks: Option<Vec<RawWebhook>>,
+}
+
+/// `[notify.mail]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawMail {
+    pub server: Option<String>,
+    pub port: Option<u16>,
+    pub security: Option<String>,
+    pub from: Option<String>,
+    pub to: Option<OneOrMany>,
+    pub user: Option<String>,
+    pub password_file: Option<String>,
+}
+
+/// One of `[[notify.webhooks]]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawWebhook {
+    pub name: Option<String>,
+    pub url: Option<String>,
+    pub secret_file: Option<String>,
+    pub old_secret_file: Option<String>,
+    pub allow_http: Option<bool>,
+    pub allow_hosts: Option<Vec<String>>,
+}
+
+/// `[experiments]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawExperiments {
+    pub mlflow: Option<String>,
+    pub token_file: Option<String>,
+}
+
+/// `[control]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawControl {
+    pub listen: Option<String>,
 }

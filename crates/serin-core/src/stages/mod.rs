@@ -6,6 +6,6 @@ mod stopwatch;
 mod train;
 
 pub use data::{DataError, check, expand, read_options, read_rows};
-pub use evaluate::{Judged, evaluate_bundle, judge};
+pub use evaluate::{Answers, Judged, Terms, evaluate_bundle, judge};
 pub use stopwatch::Phases;
-pub use train::{TrainError, TrainInput, Trained, train};
+pub use train::{TrainError, TrainInput, Trained, divide, error_findings, train};

@@ -213,21 +213,32 @@ struct Judging {
     probabilities: Matrix,
 }
 
+/// The rows that are learnt from and those that are judged, as [`train`] divides them: the same settings and rows give
+/// the same halves. Without a second half the rows learnt from are judged out of fold.
+///
+/// # Errors
+/// When rows lack labels or cannot be held out.
+pub fn divide<'a>(
+    settings: &Settings,
+    train: &'a Dataset,
+    test: Option<&'a Dataset>,
+) -> Result<(Cow<'a, Dataset>, Option<Cow<'a, Dataset>>), TrainError> {
+    let labels = train.labels.as_ref().ok_or(TrainError::NoLabels)?;
+    if let Some(test) = test {
+        return Ok((Cow::Borrowed(train), Some(Cow::Borrowed(test))));
+    }
+    let share = settings.data.holdout;
+    if share <= 0.0 {
+        return Ok((Cow::Borrowed(train), None));
+    }
+    let fold = hold_out(train, labels, share, settings.train.seed.child("holdout"))?;
+    Ok((Cow::Owned(train.select_rows(&fold.train)), Some(Cow::Owned(train.select_rows(&fold.valid)))))
+}
+
 impl<'a> Parts<'a> {
     fn new(input: &TrainInput<'a>) -> Result<Self, TrainError> {
-        let labels = input.train.labels.as_ref().ok_or(TrainError::NoLabels)?;
-        if let Some(test) = input.test {
-            return Ok(Self { train: Cow::Borrowed(input.train), test: Some(Cow::Borrowed(test)) });
-        }
-        let share = input.settings.data.holdout;
-        if share <= 0.0 {
-            return Ok(Self { train: Cow::Borrowed(input.train), test: None });
-        }
-        let fold = hold_out(input.train, labels, share, input.settings.train.seed.child("holdout"))?;
-        Ok(Self {
-            train: Cow::Owned(input.train.select_rows(&fold.train)),
-            test: Some(Cow::Owned(input.train.select_rows(&fold.valid))),
-        })
+        let (train, test) = divide(input.settings, input.train, input.test)?;
+        Ok(Self { train, test })
     }
 
     fn judging(&self, x: &Matrix, selected: &Selected) -> Result<Judging, TrainError> {
@@ -291,7 +302,8 @@ fn card(
 }
 
 /// What the data checks call an error, as the gates take it.
-fn error_findings(check: &DataCheck) -> Vec<DataFinding> {
+#[must_use]
+pub fn error_findings(check: &DataCheck) -> Vec<DataFinding> {
     let errors = check.findings.iter().filter(|finding| finding.severity == Severity::Error);
     errors
         .map(|finding| DataFinding {

@@ -73,17 +73,25 @@ fn the_default_file_has_every_key_and_no_other() {
     toml::from_str::<RawConfig>(DEFAULT_TOML).unwrap();
     let defaults: toml::Table = DEFAULT_TOML.parse().unwrap();
     assert_eq!(known_keys(""), defaults.keys().cloned().collect());
-    for (section, keys) in &defaults {
+    // The stages have names of the user's own.
+    for (section, keys) in defaults.iter().filter(|(section, _)| *section != "stages") {
         let written: BTreeSet<String> = keys.as_table().unwrap().keys().cloned().collect();
         let known = known_keys(section);
         let absent: Vec<&String> = known.difference(&written).collect();
         assert!(written.is_subset(&known), "{section}");
         // What has no default is there as a comment, so that `serin config show` shows it.
-        let start = DEFAULT_TOML.find(&format!("[{section}]")).unwrap();
+        let Some(start) = DEFAULT_TOML.find(&format!("[{section}]")) else {
+            assert!(absent.is_empty(), "[{section}] lacks {absent:?}");
+            continue;
+        };
         let lines = DEFAULT_TOML[start..].lines().skip(1).take_while(|line| !line.starts_with('['));
         let commented: BTreeSet<&str> =
             lines.filter_map(|line| line.strip_prefix("# ")?.split_once(" = ")).map(|(key, _)| key).collect();
-        assert!(absent.iter().all(|key| commented.contains(key.as_str())), "[{section}] lacks {absent:?}");
+        let table = |key: &str| DEFAULT_TOML.contains(&format!("# [{section}.{key}]"));
+        assert!(
+            absent.iter().all(|key| commented.contains(key.as_str()) || table(key)),
+            "[{section}] lacks {absent:?}"
+        );
     }
 }
 

@@ -92,7 +92,7 @@ fn a_label_is_read_with_any_form_of_time() {
 fn the_note_of_a_server_is_written_read_and_removed() {
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(Serving::read(folder.path()).unwrap(), None);
-    let note = Serving { url: "http://127.0.0.1:8080".into() };
+    let note = Serving { url: "http://127.0.0.1:8080".into(), admin: None };
     note.write(folder.path()).unwrap();
     assert_eq!(Serving::read(folder.path()).unwrap(), Some(note));
     std::fs::write(folder.path().join("serving.json"), b"{").unwrap();

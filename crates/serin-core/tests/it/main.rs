@@ -1,7 +1,15 @@
 //! One binary, one file a story.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod artifacts;
 mod capture;
 mod config;
+mod engine;
 mod labels;
+mod mlflow;
+mod notify;
+mod receiver;
+mod source;
+mod store;
+mod trigger;
 mod upkeep;

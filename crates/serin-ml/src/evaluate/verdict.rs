@@ -24,7 +24,8 @@ pub struct GateInput<'a> {
 }
 
 /// Rows shared by training and test.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Overlap {
     /// There is no separate test set: the rows judged are out-of-fold rows of the training set.
     NoTestSet,

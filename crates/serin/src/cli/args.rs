@@ -7,6 +7,10 @@ use std::time::Duration;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum, ValueHint};
 use serin_core::clock::Timestamp;
 
+use super::control::args::PipelineCommand;
+use super::step::StepCommand;
+use super::up::UpArgs;
+
 /// From a table of numbers to a trained, gated, served and watched classifier.
 #[derive(Debug, Parser)]
 #[command(
@@ -44,6 +48,8 @@ impl Cli {
 pub enum Command {
     /// Run the whole story once, on an example or on your own file
     Demo(DemoArgs),
+    /// Make a project of a file of rows
+    Init(InitArgs),
     /// Look at data before training
     #[command(subcommand)]
     Data(DataCommand),
@@ -57,8 +63,16 @@ pub enum Command {
     Predict(PredictArgs),
     /// Show what is inside a model
     Inspect(InspectArgs),
+    /// Run the pipeline of projects and serve what it deploys
+    Up(UpArgs),
+    /// Run the pipeline alone; `serin gateway` serves beside it
+    Control(UpArgs),
     /// Serve a model over HTTP and keep every answer as a row
     Serve(ServeArgs),
+    /// Serve what was deployed, alone: no engine and no store need be there
+    Gateway(GatewayArgs),
+    #[command(flatten)]
+    Pipeline(PipelineCommand),
     /// Ask the inference table in SQL, reading only
     Query(QueryArgs),
     /// Captured answers: how they are doing, export, deletion
@@ -70,6 +84,12 @@ pub enum Command {
     /// Settings: what they are and whether a file is right
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Do a part of a run, as the engine asks for it
+    #[command(hide = true, subcommand)]
+    Step(StepCommand),
+    /// Stand between the engine and a job
+    #[command(hide = true)]
+    Supervise,
     /// Print a completion script for a shell
     Completions {
         /// The shell to complete for
@@ -265,6 +285,13 @@ pub struct ServeArgs {
     /// The endpoint that /invocations asks when there are several
     #[arg(long, value_name = "NAME")]
     pub default: Option<String>,
+    #[command(flatten)]
+    pub place: ServingPlaceArgs,
+}
+
+/// Where a server listens, and where it keeps what it keeps.
+#[derive(Debug, Clone, Args)]
+pub struct ServingPlaceArgs {
     /// Address and port to listen on; port 0 takes a free one and prints it
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<SocketAddr>,
@@ -283,6 +310,13 @@ pub struct ServeArgs {
     /// Settings of the project
     #[arg(long, value_name = "FILE", env = "SERIN_CONFIG", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  serin gateway --data-dir serin-data --listen 127.0.0.1:8080")]
+pub struct GatewayArgs {
+    #[command(flatten)]
+    pub place: ServingPlaceArgs,
 }
 
 /// Commands about data.
@@ -330,6 +364,24 @@ pub struct DemoArgs {
     /// Time for search, calibration and refit
     #[arg(long, value_name = "TIME", default_value = "30s")]
     pub budget: String,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  serin init wine --data wine.csv --target quality\n  \
+    cd wine && serin up")]
+pub struct InitArgs {
+    /// The folder to make; its name is the project's
+    #[arg(value_name = "NAME", value_hint = ValueHint::DirPath)]
+    pub folder: PathBuf,
+    /// The training rows: CSV (plain or gzip) or Parquet; copied when not larger than 64 MiB
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub data: PathBuf,
+    /// The column to predict
+    #[arg(long, value_name = "COLUMN")]
+    pub target: String,
+    /// Columns to leave out
+    #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
+    pub ignore: Vec<String>,
 }
 
 /// Where captured answers are.

@@ -1,70 +1,87 @@
-//! `serin demo`: the whole story once, on an example or on the user's own file.
+//! `serin demo`: the whole story once, on an example or on the user's own file: from a commit to production.
 
 mod client;
+mod plant;
 mod project;
+mod tell;
 
-use std::fmt::Write as _;
-use std::path::Path;
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use rusqlite::{Connection, OpenFlags};
 use serin_core::capture::CaptureOptions;
-use serin_core::clock::{Clock, SystemClock};
+use serin_core::clock::{Clock as _, SystemClock};
 use serin_core::config::Settings;
-use serin_core::stages::{Trained, read_rows};
+use serin_core::domain::{Run, RunState};
+use serin_core::pipeline::documents::TrainOutput;
+use serin_core::pipeline::read_document;
+use serin_core::stages::read_rows;
 use serin_ml::dataset::{Dataset, ReadOptions};
-use serin_ml::model::Bundle;
-use tokio::sync::{mpsc, oneshot};
 
 use super::args::DemoArgs;
 use super::exit::Exit;
-use super::serve::served_model;
 use super::settings::Overrides;
 use super::watch::Watch;
-use super::{data, files, printer, train};
-use crate::gateway::endpoint::{Endpoint, Snapshot};
-use crate::gateway::lifecycle::{ServeOptions, Served, Signals, serve};
-use crate::gateway::limits::Limits;
-use client::Answer;
+use super::{data, files, printer};
+use plant::Plant;
 
-/// Rows sent to the served model.
-const REQUEST_LIMIT: usize = 200;
+/// Who decides in the demonstration.
+const PERSON: &str = "the demo";
 
 /// Tells the story, step by step, and ends with a summary.
 pub fn run(args: &DemoArgs) -> anyhow::Result<Exit> {
     let clock = SystemClock::new();
     let mut story = Story { clock: &clock, step: 0 };
 
-    story.step("A project");
+    story.step("A project in a git repository");
     let project = project::write(args)?;
     story.tell(&project.description);
 
-    let settings = Overrides::new()
-        .set("train.budget", Some(args.budget.clone()), "--budget")
-        .load(Some(&project.config))?;
+    let settings = Overrides::new().load(Some(&project.config))?;
     story.step("Check the data");
     let rows = check(&settings, &story)?;
 
-    story.step("Train, select, evaluate and gate");
-    let out = args.dir.join("out");
-    let trained = train::train_and_write(&settings, None, &out)?;
-    story.tell(&train::leaderboard_table(&trained, 8));
-    story.tell("");
-    story.tell(train::outcome(&trained).trim_end());
+    story.step("The pipeline: a new commit is found, trained, judged, and deployed to dev");
+    let plant = Plant::start(&args.dir, &settings)?;
+    story.tell(&plant.describe());
+    let run = plant.first_run(project.is_repository)?;
+    let mut told = BTreeSet::new();
+    let run = plant.follow(run, &mut told, &|line| story.tell(line))?;
+    let mut summary = tell::Summary::new(args, &plant);
 
-    story.step("Serve it, and send real requests");
-    let data_dir = args.dir.join("serin-data");
-    let served = serve_and_ask(&out.join("model.serin"), &settings, &rows, &data_dir)?;
-    story.tell(&served.text);
+    let run = match plant.open_approval()? {
+        Some(approval) => {
+            story.step("A person decides: what would go to production, beside what serves there");
+            story.tell(&plant.sheet(&approval)?);
+            plant.approve(&approval, PERSON)?;
+            story.tell(&format!("approved by {PERSON} (you would type `serin approve {}`)", approval.number));
+            plant.follow(run.number, &mut told, &|line| story.tell(line))?
+        }
+        None => run,
+    };
+    keep_results(&plant, &run, &args.dir.join("out"))?;
+    if run.state == RunState::Succeeded {
+        story.step("Production answers real requests");
+        let asked = plant.ask(&rows)?;
+        story.tell(&asked.text);
+        summary.requests = asked.requests;
+    }
+    summary.run(&run, &plant)?;
+    let served = plant.stop()?;
+    summary.drained(&served);
 
     story.step("Every answer is a row in a SQL database");
-    story.tell(&query(&served.database)?);
+    story.tell(&tell::rows(&CaptureOptions::new(data_dir(&args.dir)).database())?);
 
     story.step("Summary");
-    story.tell(&summary(&trained, &served, args, clock.monotonic().as_secs_f64()));
+    story.tell(&summary.text(clock.monotonic().as_secs_f64()));
     // What the gate says of the user's own data is their news, not a failure of the demonstration.
     Ok(Exit::Done)
+}
+
+/// The data directory of a demonstration.
+fn data_dir(folder: &Path) -> PathBuf {
+    folder.join("serin-data")
 }
 
 /// Numbers the steps and says when they begin.
@@ -110,147 +127,14 @@ fn check(settings: &Settings, story: &Story<'_>) -> anyhow::Result<Dataset> {
     Ok(test.unwrap_or(train))
 }
 
-/// What serving came to.
-struct ServedDemo {
-    text: String,
-    database: std::path::PathBuf,
-    requests: usize,
-}
-
-/// Serves the bundle on a free port, sends rows one by one and a batch, then drains it.
-fn serve_and_ask(
-    model: &Path,
-    settings: &Settings,
-    rows: &Dataset,
-    data_dir: &Path,
-) -> anyhow::Result<ServedDemo> {
-    let bundle = files::read_model(model, None)?;
-    let classes = bundle.card.classes.clone();
-    let version = bundle.digest()[..12].to_owned();
-    let options = ServeOptions {
-        listen: ([127, 0, 0, 1], 0).into(),
-        admin_listen: ([127, 0, 0, 1], 0).into(),
-        tls: None,
-        proxies: Vec::new(),
-        capture: CaptureOptions::new(data_dir),
-        limits: Limits::default(),
-    };
-    let bodies = bodies(&bundle, rows);
-    let (name, model) = (settings.project.clone(), model.to_owned());
-    let endpoints = Box::new(move || {
-        let endpoint = Endpoint::of_one(&name, served_model(files::read_model(&model, None)?))?;
-        Ok(Snapshot::new(vec![endpoint], None)?)
-    });
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let (answers, seconds, address, served) = runtime.block_on(async {
-        let (stop, stopped) = mpsc::channel(2);
-        let (_, reload) = mpsc::channel(1);
-        let (tell_address, address) = oneshot::channel();
-        let signals = Signals { stop: stopped, reload };
-        let server = tokio::spawn(serve(options, endpoints, clock.clone(), signals, move |ready| {
-            let _ = tell_address.send(ready.address);
-        }));
-        let address = address.await.context("the server did not start")?;
-        let started = clock.monotonic();
-        let answers = client::ask(address, &bodies).await?;
-        let seconds = (clock.monotonic() - started).as_secs_f64();
-        stop.send(()).await.context("the server ended early")?;
-        let served: Served = server.await??;
-        anyhow::Ok((answers, seconds, address, served))
-    })?;
-    let text = told(rows, &classes, &answers, &version, address, seconds, &served);
-    Ok(ServedDemo { text, database: CaptureOptions::new(data_dir).database(), requests: answers.len() })
-}
-
-/// The first rows as CSV request bodies, one row each.
-fn bodies(bundle: &Bundle, rows: &Dataset) -> Vec<String> {
-    let positions: Vec<usize> =
-        bundle.card.schema.names().filter_map(|name| rows.schema.position(name)).collect();
-    (0..rows.n_rows.min(REQUEST_LIMIT))
-        .map(|row| {
-            let cells = positions.iter().map(|&column| match rows.columns[column][row] {
-                value if value.is_nan() => String::new(),
-                value => value.to_string(),
-            });
-            cells.collect::<Vec<_>>().join(",")
-        })
-        .collect()
-}
-
-fn told(
-    rows: &Dataset,
-    classes: &[String],
-    answers: &[Answer],
-    version: &str,
-    address: std::net::SocketAddr,
-    seconds: f64,
-    served: &Served,
-) -> String {
-    let mut text = format!("model {version} on http://{address}/invocations\n");
-    let _ = writeln!(
-        text,
-        "{} requests in {seconds:.2} s, {} answered, {} refused, drained {}",
-        answers.len(),
-        served.answered,
-        served.refused,
-        if served.ended == crate::gateway::server::Ended::Drained { "cleanly" } else { "in part" },
-    );
-    if let Some(labels) = &rows.labels {
-        let right = answers
-            .iter()
-            .zip(&labels.codes)
-            .filter(|(answer, code)| classes.get(**code as usize) == Some(&answer.class))
-            .count();
-        let _ = writeln!(text, "{right} of {} answers are the true class", answers.len());
+/// Copies the model and its report out of the artifact store, for people to open.
+fn keep_results(plant: &Plant, run: &Run, out: &Path) -> anyhow::Result<()> {
+    let Some(output) = run.output("train") else { return Ok(()) };
+    let trained: TrainOutput = read_document(plant.artifacts(), output)?;
+    std::fs::create_dir_all(out).with_context(|| format!("{}: cannot be made", out.display()))?;
+    let model = [("model.serin".to_owned(), trained.artifact)];
+    for (name, digest) in trained.files.into_iter().chain(model) {
+        plant.artifacts().copy_to(&digest, &out.join(name))?;
     }
-    if let Some(answer) = answers.first() {
-        let _ = writeln!(text, "the first answer: {}", answer.body.trim());
-    }
-    text
-}
-
-/// Two queries on the inference table, as any SQLite client would run them.
-fn query(database: &Path) -> anyhow::Result<String> {
-    let connection = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    let by_class = "select predicted, count(*) as answers, round(avg(latency_us)) as latency_us from inferences \
-                    where status = 200 group by predicted order by predicted";
-    let mut statement = connection.prepare(by_class)?;
-    let rows: Vec<Vec<String>> = statement
-        .query_map([], |row| {
-            let (class, count, latency): (String, i64, f64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            Ok(vec![class, count.to_string(), latency.to_string()])
-        })?
-        .collect::<Result<_, _>>()?;
-    let mut text = format!("{by_class};\n\n");
-    text.push_str(&printer::table(&["predicted", "answers", "latency_us"], rows));
-    Ok(text)
-}
-
-fn summary(trained: &Trained, served: &ServedDemo, args: &DemoArgs, seconds: f64) -> String {
-    let dir = args.dir.display();
-    let card = &trained.bundle.card;
-    let score =
-        trained.evaluation.value(card.metric).map_or_else(|| "not measured".into(), |v| format!("{v:.4}"));
-    let verdict =
-        if trained.verdict.passed { "the gate let it pass" } else { "the gate REFUSED it (see the report)" };
-    format!(
-        "{} {score} on {} rows it was not trained on; {verdict}\n\
-         {} requests answered and kept; {seconds:.0} s in all\n\
-         \n\
-         the project    {dir}/serin.toml\n\
-         the report     {dir}/out/report.html\n\
-         the model      {dir}/out/model.serin\n\
-         the answers    {}\n\
-         \n\
-         what to type next\n\
-         serin inspect {dir}/out/model.serin\n\
-         serin evaluate --model {dir}/out/model.serin --data FILE\n\
-         serin serve {dir}/out/model.serin --data-dir {dir}/serin-data\n\
-         serin demo --data your.csv --target your_column",
-        card.metric,
-        trained.evaluation.rows,
-        served.requests,
-        served.database.display(),
-    )
+    Ok(())
 }

@@ -1,10 +1,11 @@
 //! Reading bundles and publishing files.
 
 use std::fs::{self, File};
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
+use serin_core::files;
 use serin_ml::dataset::{Dataset, Read};
 use serin_ml::forest::read_foreign;
 use serin_ml::model::{BUNDLE_LIMIT_BYTES, Bundle, BundleError};
@@ -67,24 +68,10 @@ pub fn check_output(path: &Path, inputs: &[&Path]) -> anyhow::Result<()> {
     }
 }
 
-/// Writes a file so that a reader sees the old one or the new one, never a part: a temporary file beside it, synced,
-/// then renamed over it, and the folder synced.
+/// Writes a file so that a reader sees the old one or the new one, never a part.
 pub fn publish(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     check_output(path, &[])?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = folder.join(format!(".{name}.{}.tmp", std::process::id()));
-    let written = (|| {
-        let mut file = File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        File::open(folder)?.sync_all()
-    })();
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    written.with_context(|| format!("{}: cannot be written", path.display()))
+    files::publish(path, bytes).with_context(|| format!("{}: cannot be written", path.display()))
 }
 
 /// The rows, after saying what was odd about them.

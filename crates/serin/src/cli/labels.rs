@@ -80,7 +80,7 @@ fn attach(capture: &Capture, labels: &[Label], now: Timestamp) -> anyhow::Result
 fn send(data_dir: &Path, labels: &[Label]) -> anyhow::Result<LabelCounts> {
     let note = Serving::read(data_dir)
         .with_context(|| format!("{}: its server's address cannot be read", data_dir.display()))?;
-    let Some(Serving { url }) = note else {
+    let Some(Serving { url, .. }) = note else {
         bail!(
             "{} is in use by a process that takes no labels; stop it, or post to /labels",
             data_dir.display()

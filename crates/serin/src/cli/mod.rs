@@ -4,13 +4,16 @@ mod args;
 mod capture;
 mod client;
 mod config;
+mod control;
 mod data;
 mod demo;
 mod evaluate;
 mod exit;
 mod export;
 mod files;
+mod gateway;
 mod import;
+mod init;
 mod inspect;
 mod labels;
 mod predict;
@@ -19,8 +22,11 @@ mod query;
 mod report;
 pub mod serve;
 mod settings;
+mod step;
+mod supervise;
 mod threads;
 mod train;
+mod up;
 mod watch;
 
 use std::process::ExitCode;
@@ -49,6 +55,7 @@ pub fn run() -> ExitCode {
 fn dispatch(command: &Command) -> anyhow::Result<Exit> {
     match command {
         Command::Demo(args) => demo::run(args),
+        Command::Init(args) => init::run(args),
         Command::Data(DataCommand::Check(args)) => data::run(args),
         Command::Train(args) => train::run(args),
         Command::Evaluate(args) => evaluate::run(args),
@@ -56,10 +63,16 @@ fn dispatch(command: &Command) -> anyhow::Result<Exit> {
         Command::Predict(args) => predict::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Serve(args) => serve::run(args),
+        Command::Gateway(args) => gateway::run(args),
+        Command::Pipeline(command) => control::run(command),
         Command::Query(args) => query::run(args),
         Command::Capture(command) => capture::run(command),
         Command::Labels(command) => labels::run(command),
         Command::Config(command) => config::run(command),
+        Command::Up(args) => up::up(args),
+        Command::Control(args) => up::control(args),
+        Command::Step(command) => step::run(command),
+        Command::Supervise => supervise::run(),
         Command::Completions { shell } => {
             // Into memory first: the generator panics when a reader goes away.
             let mut script = Vec::new();

@@ -133,7 +133,7 @@ fn in_sqlites_words(error: &rusqlite::Error) -> String {
         rusqlite::Error::SqlInputError { msg, sql, offset, .. } if !msg.is_empty() => {
             let near = usize::try_from(*offset).ok().and_then(|offset| sql.get(offset..));
             let near = near.map(|rest| rest.chars().take(32).collect::<String>()).unwrap_or_default();
-            if near.is_empty() { msg.clone() } else { format!("{msg}, at: {}", visible(&near)) }
+            if near.is_empty() { msg.clone() } else { format!("{msg}, at: {}", printer::visible(&near)) }
         }
         _ if error.sqlite_error_code() == Some(ErrorCode::AuthorizationForStatementDenied) => {
             format!("only reading is possible here ({error})")
@@ -191,7 +191,8 @@ fn print_table(names: &[String], rows: &mut Limited<'_>) -> anyhow::Result<()> {
     while let Some(row) = rows.next()? {
         let row: Result<Vec<String>, rusqlite::Error> = (0..names.len())
             .map(|column| {
-                Ok(text(row.get_ref(column)?).map_or_else(|| "NULL".to_owned(), |text| visible(&text)))
+                Ok(text(row.get_ref(column)?)
+                    .map_or_else(|| "NULL".to_owned(), |text| printer::visible(&text)))
             })
             .collect();
         cells.push(row?);
@@ -271,11 +272,6 @@ fn json(value: ValueRef<'_>) -> serde_json::Value {
 
 fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Text that cannot steer a terminal: what was captured was written by callers.
-fn visible(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! `serin serve`: models behind an address.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,18 +9,18 @@ use clap::error::ErrorKind;
 use serin_core::capture::{CaptureMode, CaptureOptions};
 use serin_core::clock::{Clock, SystemClock};
 use serin_core::config::{EndpointSettings, ONLY_VARIANT, Settings, VariantSettings};
-use serin_ml::model::Bundle;
-use serin_ml::train::{CannotExplain, Explanation, PredictScratch, Predictor};
 use tokio::sync::mpsc;
 
-use super::args::{Cli, ServeArgs};
+use super::args::{Cli, ServeArgs, ServingPlaceArgs};
 use super::exit::Exit;
 use super::settings::Overrides;
 use super::{files, printer};
 use crate::gateway::endpoint::{Endpoint, Snapshot, Variant};
+use crate::gateway::judge::served_model;
 use crate::gateway::lifecycle::{Ready, ServeError, ServeOptions, Signals, serve};
 use crate::gateway::limits::Limits;
-use crate::gateway::model::{Classifier, ServedModel};
+use crate::gateway::model::ServedModel;
+use crate::gateway::supply::Endpoints;
 use crate::gateway::tls::TlsFiles;
 
 /// Serves the models named on the command line, or those of the settings, until SIGTERM or Ctrl-C. SIGHUP reads
@@ -36,6 +35,13 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<Exit> {
         let say = "--name is for one model; write NAME=MODEL for each of several";
         Cli::error("serve", ErrorKind::ArgumentConflict, say).exit();
     }
+    let args = args.clone();
+    let endpoints = Endpoints::new(move |_| read_snapshot(&self::settings(&args)?, &args));
+    serve_until_stopped(&settings, endpoints)
+}
+
+/// Serves what `endpoints` gives where `settings` say, until SIGTERM or Ctrl-C.
+pub(super) fn serve_until_stopped(settings: &Settings, endpoints: Endpoints) -> anyhow::Result<Exit> {
     crate::telemetry::start();
     let options = ServeOptions {
         listen: settings.serve.listen,
@@ -49,9 +55,7 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<Exit> {
     let scheme = if options.tls.is_some() { "https" } else { "http" };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let args = args.clone();
     runtime.block_on(async {
-        let endpoints = Box::new(move || read_snapshot(&self::settings(&args)?, &args));
         serve(options, endpoints, clock, signals()?, |ready| tell(ready, scheme, keeps)).await
     })?;
     // Work that nobody waits for any more does not hold up the end.
@@ -59,12 +63,23 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// The model of a bundle; its version is the beginning of the bundle's digest.
-#[must_use]
-pub fn served_model(bundle: Bundle) -> ServedModel {
-    let version = bundle.digest()[..12].to_owned();
-    let card = &bundle.card;
-    ServedModel::new(&version, &card.schema, &card.missing, &card.classes, Box::new(Judge(bundle.predictor)))
+/// Waits until SIGTERM or Ctrl-C.
+pub(super) async fn stopped() -> Result<(), ServeError> {
+    let Signals { mut stop, reload } = signals()?;
+    let _reload = reload;
+    stop.recv().await;
+    Ok(())
+}
+
+/// What the options of a place say about settings.
+pub(super) fn place(args: &ServingPlaceArgs) -> Overrides {
+    let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+    Overrides::new()
+        .set("serve.listen", args.listen.map(|listen| listen.to_string()), "--listen")
+        .set("serve.admin_listen", args.admin_listen.map(|listen| listen.to_string()), "--admin-listen")
+        .set("serve.data_dir", path(&args.data_dir), "--data-dir")
+        .set("serve.tls_certificate", path(&args.tls_certificate), "--tls-certificate")
+        .set("serve.tls_key", path(&args.tls_key), "--tls-key")
 }
 
 /// SIGTERM and Ctrl-C stop, SIGHUP reloads.
@@ -117,35 +132,9 @@ pub fn endpoint_name(file: &Path) -> String {
     hyphenated.trim_matches('-').chars().take(63).collect::<String>().trim_end_matches('-').to_owned()
 }
 
-/// A bundle's predictor behind the gateway.
-struct Judge(Predictor);
-
-thread_local! {
-    /// Kept from request to request, whichever model they ask.
-    static SCRATCH: RefCell<PredictScratch> = RefCell::default();
-}
-
-impl Classifier for Judge {
-    fn classify(&self, rows: &[f64], probabilities: &mut [f64], chosen: &mut [usize]) {
-        SCRATCH.with_borrow_mut(|scratch| self.0.predict_rows_into(rows, scratch, probabilities, chosen));
-    }
-
-    fn explain(&self, row: &[f64], class: usize) -> Result<Explanation, CannotExplain> {
-        self.0.explain(row, class)
-    }
-}
-
 fn settings(args: &ServeArgs) -> anyhow::Result<Settings> {
-    let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
-    let settings = Overrides::new()
-        .set("serve.listen", args.listen.map(|listen| listen.to_string()), "--listen")
-        .set("serve.admin_listen", args.admin_listen.map(|listen| listen.to_string()), "--admin-listen")
-        .set("serve.data_dir", path(&args.data_dir), "--data-dir")
-        .set("serve.default", args.default.clone(), "--default")
-        .set("serve.tls_certificate", path(&args.tls_certificate), "--tls-certificate")
-        .set("serve.tls_key", path(&args.tls_key), "--tls-key")
-        .load(args.config.as_deref())?;
-    Ok(settings)
+    let overrides = place(&args.place).set("serve.default", args.default.clone(), "--default");
+    Ok(overrides.load(args.place.config.as_deref())?)
 }
 
 /// Reads every model and puts the endpoints together.
@@ -190,6 +179,10 @@ fn plan(model: &str, args: &ServeArgs) -> EndpointSettings {
 }
 
 fn tell(ready: &Ready, scheme: &str, keeps: bool) {
+    if ready.snapshot.endpoints().is_empty() {
+        let address = ready.address;
+        printer::talk(&format!("nothing is deployed yet: {scheme}://{address} answers 503 until a model is"));
+    }
     let only = ready.snapshot.endpoints().len() == 1;
     for endpoint in ready.snapshot.endpoints() {
         let name = endpoint.name();

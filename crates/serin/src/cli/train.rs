@@ -83,7 +83,8 @@ pub fn train_and_write(
     Ok(trained)
 }
 
-fn read(settings: &Settings, watch: &Watch) -> anyhow::Result<(Dataset, Option<Dataset>)> {
+/// Reads the training rows, and the hold-out that was given.
+pub fn read(settings: &Settings, watch: &Watch) -> anyhow::Result<(Dataset, Option<Dataset>)> {
     let data = &settings.data;
     if data.train.is_empty() {
         bail!(DataError::Nothing { what: "training ", option: "--data", key: "data.train" });

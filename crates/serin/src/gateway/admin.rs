@@ -1,4 +1,4 @@
-//! Health and metrics on an address of their own, served by a thread of their own: they answer while the main port is
+//! Health, metrics and the routes in force on an address of their own, served by a thread of their own: they answer while the main port is
 //! full, and others need not reach them.
 
 use std::convert::Infallible;
@@ -14,15 +14,17 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot};
 
+use super::endpoint::Endpoint;
 use super::metrics;
 use super::problem::{Code, Problem};
 use super::refusal::{self, Dialect};
 use super::sent::Sent;
 use super::server::{BindError, check_loopback};
-use super::service::Gateway;
+use super::service::{Gateway, json_response};
 
 /// Open connections; further ones wait in the kernel's queue.
 const CONNECTIONS: usize = 256;
@@ -113,8 +115,9 @@ async fn serve(listener: StdListener, gateway: Arc<Gateway>) -> io::Result<()> {
 
 fn answer(gateway: &Gateway, request: &Request<Incoming>) -> Response<Sent> {
     let path = request.uri().path();
-    if !["/metrics", "/health/live", "/health/ready"].contains(&path) {
-        let problem = Problem::new(Code::NotFound, "there is /metrics, /health/live and /health/ready");
+    if !["/metrics", "/health/live", "/health/ready", "/routes"].contains(&path) {
+        let problem =
+            Problem::new(Code::NotFound, "there is /metrics, /health/live, /health/ready and /routes");
         return refusal::response(Dialect::Plain, &problem, None, Version::HTTP_11);
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -126,8 +129,33 @@ fn answer(gateway: &Gateway, request: &Request<Incoming>) -> Response<Sent> {
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
             *response.body_mut() = Sent::from(gateway.metrics_text());
         }
+        "/routes" => return json_response(&routes(gateway)),
         "/health/ready" if !gateway.is_ready() => *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE,
         _ => {}
     }
     response
+}
+
+/// What is in force, by which route document, and why another one is not.
+fn routes(gateway: &Gateway) -> Value {
+    let snapshot = gateway.snapshot();
+    let variants = |endpoint: &Endpoint| -> Vec<Value> {
+        let each = endpoint.variants().iter();
+        each.map(|variant| {
+            let (version, run) = (variant.model.version(), variant.model.run());
+            json!({ "name": variant.name, "weight": variant.weight, "model_version": version, "run": run })
+        })
+        .collect()
+    };
+    let each = snapshot.endpoints().iter();
+    let endpoints: Map<String, Value> = each
+        .map(|endpoint| (endpoint.name().to_owned(), json!({ "variants": variants(endpoint) })))
+        .collect();
+    json!({
+        "epoch": snapshot.origin().map(|origin| origin.epoch),
+        "document": snapshot.origin().map(|origin| origin.document),
+        "default": snapshot.default_name(),
+        "endpoints": endpoints,
+        "refused": gateway.refused().as_deref(),
+    })
 }

@@ -324,7 +324,7 @@ impl Call {
             endpoint: self.target.as_ref().map_or("", |(endpoint, _)| endpoint.name()),
             variant: variant.map_or("", |variant| &variant.name),
             model_version: variant.map_or("", |variant| variant.model.version()),
-            run: None,
+            run: variant.and_then(|variant| variant.model.run()),
             rollout_step: None,
             caller: None,
             latency_microseconds: u64::try_from(latency.as_micros()).unwrap_or(u64::MAX),

@@ -1,13 +1,9 @@
 //! The stable codes of problems.
 
-use std::fmt;
-
-use hyper::StatusCode;
-
 /// Every code with its HTTP status (499 is only recorded: nobody is there to read it), its name on the wire and its title.
 macro_rules! codes {
     ($($variant:ident: $status:literal $name:literal $title:literal;)*) => {
-        /// The stable code of a problem. Codes are never renamed; `docs/http-api.md` lists them.
+        /// The stable code of a problem. Codes are never renamed, and documented.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Code {
             $(#[doc = $title] $variant,)*
@@ -25,9 +21,9 @@ macro_rules! codes {
 
             /// The HTTP status that goes with it.
             #[must_use]
-            pub fn status(self) -> StatusCode {
+            pub fn status(self) -> hyper::StatusCode {
                 let number = match self { $(Self::$variant => $status,)* };
-                StatusCode::from_u16(number).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+                hyper::StatusCode::from_u16(number).unwrap_or(hyper::StatusCode::INTERNAL_SERVER_ERROR)
             }
 
             /// The same for every problem of the code.
@@ -36,8 +32,16 @@ macro_rules! codes {
                 match self { $(Self::$variant => $title,)* }
             }
         }
+
+        impl std::fmt::Display for Code {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
     };
 }
+
+pub(crate) use codes;
 
 codes! {
     AmbiguousFraming: 400 "ambiguous_framing" "Where the body ends is ambiguous";
@@ -63,6 +67,7 @@ codes! {
     MissingFeature: 422 "missing_feature" "A feature is not given";
     MissingValue: 422 "missing_value" "A value is missing";
     ModelOutputInvalid: 500 "model_output_invalid" "The model's answer is not usable";
+    NoEndpoint: 503 "no_endpoint" "There is no model to answer";
     NoRows: 400 "no_rows" "There are no rows";
     NotANumber: 422 "not_a_number" "A value is not a number";
     NotAcceptable: 406 "not_acceptable" "No acceptable form of answer";
@@ -90,11 +95,5 @@ impl Code {
     #[must_use]
     pub fn is_callers(self) -> bool {
         self.status().is_client_error()
-    }
-}
-
-impl fmt::Display for Code {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }

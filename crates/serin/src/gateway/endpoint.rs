@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use serin_core::config::{ONLY_VARIANT, is_name};
+use serin_core::digest::Digest;
+use serin_core::domain::Epoch;
 use thiserror::Error;
 
 use super::headers;
@@ -35,12 +37,23 @@ pub struct Variant {
 }
 
 /// All endpoints at one moment. A request takes one snapshot and keeps it, so no answer mixes two states; a reload
-/// builds the next one aside and swaps it whole.
+/// builds the next one aside and swaps it whole. Before anything was deployed there is none.
 #[derive(Debug, Default)]
 pub struct Snapshot {
     endpoints: Vec<Arc<Endpoint>>,
     /// The one that answers at the bare address.
     default: Option<usize>,
+    /// Names of those that should answer and cannot: their callers are told to come again.
+    unserved: Vec<String>,
+    origin: Option<Origin>,
+}
+
+/// The route document that a snapshot was made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    pub epoch: Epoch,
+    /// What the document is called.
+    pub document: Digest,
 }
 
 /// Why endpoints do not make a snapshot.
@@ -189,7 +202,21 @@ impl Snapshot {
                 Some(position.ok_or_else(|| InvalidEndpoint::Default { name: name.to_owned() })?)
             }
         };
-        Ok(Self { endpoints: endpoints.into_iter().map(Arc::new).collect(), default })
+        let endpoints = endpoints.into_iter().map(Arc::new).collect();
+        Ok(Self { endpoints, default, unserved: Vec::new(), origin: None })
+    }
+
+    /// The endpoints of a route document, whose names were checked; perhaps none. Those `unserved` should be among them.
+    #[must_use]
+    pub fn routed(
+        endpoints: Vec<Endpoint>,
+        default: Option<&str>,
+        unserved: Vec<String>,
+        origin: Origin,
+    ) -> Self {
+        let default = endpoints.iter().position(|endpoint| Some(endpoint.name.as_str()) == default);
+        let endpoints = endpoints.into_iter().map(Arc::new).collect();
+        Self { endpoints, default, unserved, origin: Some(origin) }
     }
 
     /// Counts every variant in `metrics`, at zero or from where a variant of its name was.
@@ -213,24 +240,55 @@ impl Snapshot {
         &self.endpoints
     }
 
+    /// The variants of all endpoints.
+    pub fn variants(&self) -> impl Iterator<Item = &Variant> {
+        self.endpoints.iter().flat_map(|endpoint| endpoint.variants())
+    }
+
+    /// The name of the endpoint at the bare address.
+    #[must_use]
+    pub fn default_name(&self) -> Option<&str> {
+        self.default.and_then(|default| self.endpoints.get(default)).map(|endpoint| endpoint.name())
+    }
+
+    /// The route document it was made of, when it was.
+    #[must_use]
+    pub fn origin(&self) -> Option<Origin> {
+        self.origin
+    }
+
     /// The endpoint called `name`, or the one of the bare address.
     ///
     /// # Errors
     /// When there is none, with the names that there are.
     pub fn endpoint(&self, name: Option<&str>) -> Result<&Arc<Endpoint>, Problem> {
-        let names =
-            || self.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect::<Vec<_>>().join(", ");
-        match name {
-            Some(name) => self.endpoints.iter().find(|endpoint| endpoint.name == name).ok_or_else(|| {
-                let detail = format!("endpoint {} not found; there is: {}", echo(name), names());
-                Problem::new(Code::UnknownEndpoint, detail)
-            }),
-            None => self.default.and_then(|default| self.endpoints.get(default)).ok_or_else(|| {
-                let detail =
-                    format!("there are several endpoints; ask `/endpoints/NAME/invocations`: {}", names());
-                Problem::new(Code::UnknownEndpoint, detail)
-            }),
+        let found = match name {
+            Some(name) => self.endpoints.iter().find(|endpoint| endpoint.name == name),
+            None => self.default.and_then(|default| self.endpoints.get(default)),
+        };
+        found.ok_or_else(|| self.missing(name))
+    }
+
+    fn missing(&self, name: Option<&str>) -> Problem {
+        // Without a default, any of the unserved may be it.
+        let is_unserved = match name {
+            Some(name) => self.unserved.iter().any(|unserved| unserved == name),
+            None => !self.unserved.is_empty(),
+        };
+        if is_unserved {
+            return Problem::new(Code::NoEndpoint, "the model cannot be served now; try again later");
         }
+        if self.endpoints.is_empty() {
+            // Whatever was asked for may be deployed soon.
+            return Problem::new(Code::NoEndpoint, "no model is deployed; try again later");
+        }
+        let names: Vec<&str> = self.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
+        let names = names.join(", ");
+        let detail = match name {
+            Some(name) => format!("endpoint {} not found; there is: {names}", echo(name)),
+            None => format!("there are several endpoints; ask `/endpoints/NAME/invocations`: {names}"),
+        };
+        Problem::new(Code::UnknownEndpoint, detail)
     }
 }
 

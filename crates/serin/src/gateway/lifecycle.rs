@@ -15,7 +15,11 @@ use super::endpoint::{Endpoint, Snapshot, Variant};
 use super::limits::Limits;
 use super::server::{BindError, Ended, Server};
 use super::service::Gateway;
+use super::supply::{Endpoints, Refused, Supply, Watch};
 use super::tls::{Tls, TlsError, TlsFiles};
+
+/// How long what cannot be served is left alone before it is read again, unasked.
+const RETRY_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Where to serve, and what to keep.
 #[derive(Debug, Clone)]
@@ -33,9 +37,6 @@ pub struct ServeOptions {
     /// Limits of the gateway.
     pub limits: Limits,
 }
-
-/// Where the endpoints come from: asked at the start and again for every reload.
-pub type Endpoints = Box<dyn Fn() -> anyhow::Result<Snapshot> + Send + Sync>;
 
 /// What a running gateway is told from outside.
 #[derive(Debug)]
@@ -101,33 +102,27 @@ pub async fn serve(
     signals: Signals,
     on_ready: impl FnOnce(&Ready),
 ) -> Result<Served, ServeError> {
-    let snapshot = endpoints().map_err(ServeError::Endpoints)?;
+    let watch = endpoints.watch();
+    let supply = endpoints.read(&Snapshot::default()).map_err(ServeError::Endpoints)?;
+    if let Some(refused) = &supply.refused {
+        tracing::error!(error = refused.reason, "the newest endpoints cannot be served: what can be is");
+    }
     let tls = options.tls.clone().map(Tls::read).transpose()?;
     let capture = Arc::new(Capture::open(&options.capture, clock.clone())?);
-    create_views(&capture, &snapshot)?;
-    let gateway = Arc::new(Gateway::new(snapshot, capture, clock, options.limits));
+    create_views(&capture, &supply.snapshot)?;
+    let gateway = Arc::new(Gateway::new(supply, capture, clock, options.limits));
     let server = Server::bind(options.listen, gateway.clone(), tls.clone(), &options.proxies)?;
     let address =
         server.local_address().map_err(|source| BindError::Io { address: options.listen, source })?;
     let admin = Admin::start(options.admin_listen, gateway.clone())?;
-    let note = Note::leave(&options, address);
+    let note = Note::leave(&options, address, admin.address());
     let snapshot = gateway.snapshot();
     tracing::info!(%address, admin.address = %admin.address(), "serving");
     let database = options.capture.database();
     on_ready(&Ready { address, admin_address: admin.address(), snapshot, database });
 
-    let Signals { mut stop, mut reload } = signals;
-    let reloading = tokio::spawn({
-        let (gateway, endpoints) = (gateway.clone(), Arc::new(endpoints));
-        async move {
-            while reload.recv().await.is_some() {
-                let (gateway, endpoints, tls) = (gateway.clone(), endpoints.clone(), tls.clone());
-                // A panic was reported where it happened; what serves stays.
-                let _ = tokio::task::spawn_blocking(move || reload_all(&gateway, &endpoints, tls.as_deref()))
-                    .await;
-            }
-        }
-    });
+    let Signals { mut stop, reload } = signals;
+    let reloading = tokio::spawn(keep_up(gateway.clone(), endpoints, tls, watch, reload));
     let ended = server.run(&mut stop).await;
     reloading.abort();
     drop(note);
@@ -142,10 +137,12 @@ struct Note {
 }
 
 impl Note {
-    fn leave(options: &ServeOptions, address: SocketAddr) -> Self {
+    fn leave(options: &ServeOptions, address: SocketAddr, admin: SocketAddr) -> Self {
         let scheme = if options.tls.is_some() { "https" } else { "http" };
         let data_directory = options.capture.data_directory.clone();
-        if let Err(error) = (Serving { url: format!("{scheme}://{address}") }).write(&data_directory) {
+        let serving =
+            Serving { url: format!("{scheme}://{address}"), admin: Some(format!("http://{admin}")) };
+        if let Err(error) = serving.write(&data_directory) {
             let error: &dyn std::error::Error = &error;
             tracing::warn!(error, "other commands will not find this server");
         }
@@ -162,27 +159,60 @@ impl Drop for Note {
     }
 }
 
+/// Reads again when asked to (the certificate too), when the watched file is another one, and now and then while what it
+/// says cannot be served: what was missing may be there again without any word about it.
+async fn keep_up(
+    gateway: Arc<Gateway>,
+    endpoints: Endpoints,
+    tls: Option<Arc<Tls>>,
+    mut watch: Watch,
+    mut reload: mpsc::Receiver<()>,
+) {
+    let endpoints = Arc::new(endpoints);
+    loop {
+        let is_worth_a_retry = watch.is_watching() && gateway.refused().is_some();
+        let tls = tokio::select! {
+            Some(()) = reload.recv() => tls.clone(),
+            () = watch.changed() => None,
+            () = tokio::time::sleep(RETRY_INTERVAL), if is_worth_a_retry => None,
+        };
+        let (gateway, endpoints) = (gateway.clone(), endpoints.clone());
+        // A panic was reported where it happened; what serves stays.
+        let _ = tokio::task::spawn_blocking(move || reload_all(&gateway, &endpoints, tls.as_deref())).await;
+    }
+}
+
 /// Reads endpoints and certificate again; what cannot be used changes nothing.
 fn reload_all(gateway: &Gateway, endpoints: &Endpoints, tls: Option<&Tls>) {
-    let read = || -> anyhow::Result<()> {
-        let snapshot = endpoints()?;
+    let read = || -> anyhow::Result<Supply> {
+        let supply = endpoints.read(&gateway.snapshot())?;
         let certificate = tls.map(Tls::next).transpose()?;
-        create_views(gateway.capture(), &snapshot)?;
+        create_views(gateway.capture(), &supply.snapshot)?;
         // From here on nothing can fail: all of it changes, or nothing.
         if let (Some(tls), Some(certificate)) = (tls, certificate) {
             tls.install(certificate);
         }
-        gateway.install(snapshot);
-        Ok(())
+        Ok(supply)
     };
-    let outcome = read();
-    gateway.metrics().reloaded(outcome.is_ok());
-    match outcome {
-        Ok(()) => tracing::info!("endpoints read again"),
-        Err(error) => {
-            let error = format!("{error:#}");
-            tracing::error!(error, "endpoints not read again: those in force stay");
+    let supply = read();
+    let refused = match &supply {
+        Ok(supply) => supply.refused.clone(),
+        Err(error) => Some(Refused::from(error)),
+    };
+    let is_told = refused.is_some() && gateway.refused().as_deref() == refused.as_ref();
+    match (supply, refused.clone()) {
+        (Ok(supply), _) => gateway.install(supply),
+        (Err(_), Some(refused)) => gateway.keep(refused),
+        (Err(_), None) => {}
+    }
+    // Whoever reads this finds it so.
+    gateway.metrics().reloaded(refused.is_none());
+    match &refused {
+        None => tracing::info!("endpoints read again"),
+        Some(refused) if !is_told => {
+            tracing::error!(error = refused.reason, "endpoints not read again: those in force stay");
         }
+        Some(_) => {}
     }
 }
 

@@ -12,6 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
+use serin_core::domain::Epoch;
 use serin_core::names;
 
 use super::problem::Code;
@@ -34,6 +35,8 @@ pub struct Metrics {
     latency: Family<VariantLabels, Histogram, fn() -> Histogram>,
     weights: Family<VariantLabels, Gauge<f64, AtomicU64>>,
     reloads: Family<ReloadLabels, Counter>,
+    refused_endpoints: Gauge,
+    routes_epoch: Gauge,
     /// All variants together.
     answered: Counter,
     refused: Counter,
@@ -114,6 +117,8 @@ impl Metrics {
             latency: Family::new_with_constructor(latency),
             weights: Family::default(),
             reloads: Family::default(),
+            refused_endpoints: Gauge::default(),
+            routes_epoch: Gauge::default(),
             answered: Counter::default(),
             refused: Counter::default(),
             refusals_not_captured: Counter::default(),
@@ -135,6 +140,8 @@ impl Metrics {
         register(registry, names::LATENCY, metrics.latency.clone());
         register(registry, names::VARIANT_WEIGHT, metrics.weights.clone());
         register(registry, names::RELOADS, metrics.reloads.clone());
+        register(registry, names::ENDPOINTS_REFUSED, metrics.refused_endpoints.clone());
+        register(registry, names::ROUTES_EPOCH, metrics.routes_epoch.clone());
         register(registry, names::RECEIVED_BYTES, metrics.received_bytes.clone());
         register(registry, names::SENT_BYTES, metrics.sent_bytes.clone());
         register(registry, names::IN_HAND, metrics.in_hand.clone());
@@ -205,6 +212,12 @@ impl Metrics {
     pub fn reloaded(&self, done: bool) {
         let outcome = if done { "done" } else { "refused" };
         self.reloads.get_or_create(&ReloadLabels { outcome }).inc();
+    }
+
+    /// Endpoints of this route document are in force, and others are refused or not.
+    pub fn set_routes(&self, epoch: Option<Epoch>, refused: bool) {
+        self.routes_epoch.set(epoch.map_or(0, |epoch| i64::try_from(epoch.0).unwrap_or(i64::MAX)));
+        self.refused_endpoints.set(i64::from(refused));
     }
 
     /// Everything as text.

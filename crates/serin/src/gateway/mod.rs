@@ -7,7 +7,7 @@
 
 pub mod limits;
 
-mod code;
+pub(crate) mod code;
 pub mod problem;
 
 pub mod body;
@@ -30,9 +30,16 @@ pub mod media;
 
 pub mod metrics;
 pub mod model;
+
+pub mod judge;
+
 pub mod split;
 
 pub mod endpoint;
+
+pub mod supply;
+
+pub mod routed;
 
 pub mod answer;
 pub mod open_inference;

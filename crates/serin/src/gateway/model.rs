@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serin_core::routes::ModelRef;
 use serin_ml::dataset::Schema;
 use serin_ml::train::{CannotExplain, Explanation, ScoreUnit};
 
@@ -25,6 +26,8 @@ pub trait Classifier: Send + Sync {
 /// One version of a model, ready to answer.
 pub struct ServedModel {
     version: String,
+    reference: Option<ModelRef>,
+    run: Option<String>,
     guard: RowGuard,
     classes: Vec<ClassName>,
     class_names: Vec<String>,
@@ -85,6 +88,8 @@ impl ServedModel {
     ) -> Self {
         Self {
             version: version.to_owned(),
+            reference: None,
+            run: None,
             guard: RowGuard::new(schema, missing),
             classes: classes.iter().map(|class| ClassName::new(class)).collect(),
             class_names: classes.to_vec(),
@@ -92,10 +97,29 @@ impl ServedModel {
         }
     }
 
+    /// The same as an entry of the registry: its number there is its version.
+    #[must_use]
+    pub fn registered(self, reference: ModelRef) -> Self {
+        let run = reference.run.map(|run| run.to_string());
+        Self { version: reference.number.to_string(), run, reference: Some(reference), ..self }
+    }
+
     /// Its version.
     #[must_use]
     pub fn version(&self) -> &str {
         &self.version
+    }
+
+    /// The run that made it, when known.
+    #[must_use]
+    pub fn run(&self) -> Option<&str> {
+        self.run.as_deref()
+    }
+
+    /// Its entry of the registry, when it has one.
+    #[must_use]
+    pub fn reference(&self) -> Option<&ModelRef> {
+        self.reference.as_ref()
     }
 
     /// What its rows must look like.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Version};
@@ -24,6 +24,7 @@ use super::problem::{Code, Problem, echo};
 use super::refusal::{self, Dialect};
 use super::routes::{self, Action, Found, Parameters, Route};
 use super::sent::Sent;
+use super::supply::{Refused, Supply};
 
 /// The description of the main port's interface.
 pub const OPENAPI: &str = include_str!("openapi.json");
@@ -32,6 +33,8 @@ pub const OPENAPI: &str = include_str!("openapi.json");
 #[derive(Debug)]
 pub struct Gateway {
     snapshot: ArcSwap<Snapshot>,
+    /// What should be in force instead, and cannot.
+    refused: ArcSwapOption<Refused>,
     pub(super) capture: Arc<Capture>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) ids: InferenceIds,
@@ -53,14 +56,15 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// A gateway in front of the endpoints of `snapshot`.
+    /// A gateway in front of the endpoints of `supply`.
     #[must_use]
-    pub fn new(snapshot: Snapshot, capture: Arc<Capture>, clock: Arc<dyn Clock>, limits: Limits) -> Self {
+    pub fn new(supply: Supply, capture: Arc<Capture>, clock: Arc<dyn Clock>, limits: Limits) -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let metrics = Metrics::new();
         let nowhere = metrics.of("", "");
         let gateway = Self {
             snapshot: ArcSwap::from_pointee(Snapshot::default()),
+            refused: ArcSwapOption::empty(),
             capture,
             ids: InferenceIds::from_entropy(clock.clone()),
             clock,
@@ -75,14 +79,33 @@ impl Gateway {
             nowhere,
             is_draining: AtomicBool::new(false),
         };
-        gateway.install(snapshot);
+        gateway.install(supply);
         gateway
     }
 
-    /// Requests that begin from now on are answered from `snapshot`; those in hand keep theirs.
-    pub fn install(&self, mut snapshot: Snapshot) {
+    /// Requests that begin from now on are answered from the snapshot of `supply`; those in hand keep theirs.
+    pub fn install(&self, supply: Supply) {
+        let Supply { mut snapshot, refused } = supply;
         snapshot.count_in(&self.metrics);
         self.snapshot.store(Arc::new(snapshot));
+        self.remember(refused);
+    }
+
+    /// What is in force stays, because what should replace it cannot be used.
+    pub fn keep(&self, refused: Refused) {
+        self.remember(Some(refused));
+    }
+
+    fn remember(&self, refused: Option<Refused>) {
+        let epoch = self.snapshot.load().origin().map(|origin| origin.epoch);
+        self.metrics.set_routes(epoch, refused.is_some());
+        self.refused.store(refused.map(Arc::new));
+    }
+
+    /// What should be in force, and cannot.
+    #[must_use]
+    pub fn refused(&self) -> Option<Arc<Refused>> {
+        self.refused.load_full()
     }
 
     /// The endpoints now.
@@ -143,15 +166,15 @@ impl Gateway {
         self.metrics.totals()
     }
 
-    /// No longer ready: the server is about to end.
+    /// Not ready from now on: the server is about to end.
     pub fn drain(&self) {
         self.is_draining.store(true, Ordering::Relaxed);
     }
 
-    /// Whether requests should be sent here.
+    /// Whether requests should be sent here: there is a model, and the server is not about to end.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        !self.is_draining.load(Ordering::Relaxed)
+        !self.is_draining.load(Ordering::Relaxed) && !self.snapshot.load().endpoints().is_empty()
     }
 
     /// Answers one request, whatever it is. `head` is what the connection saw of it.

@@ -279,7 +279,8 @@ fn labels_go_through_the_server_that_holds_the_table() {
     assert!(silent.stderr.contains("in use by a process that takes no labels"), "{}", silent.stderr);
 
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    Serving { url: format!("http://{}", listener.local_addr().unwrap()) }.write(folder.path()).unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    Serving { url, admin: None }.write(folder.path()).unwrap();
     let server = thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         let mut reader = BufReader::new(stream.try_clone().unwrap());

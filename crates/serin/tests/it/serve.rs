@@ -7,5 +7,6 @@ mod labels;
 mod open_inference;
 mod openapi;
 mod protocol;
+mod routed;
 pub mod support;
 mod tls;

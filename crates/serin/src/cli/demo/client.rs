@@ -20,7 +20,7 @@ pub async fn ask(address: SocketAddr, bodies: &[String]) -> anyhow::Result<Vec<A
     let mut answers = Vec::with_capacity(bodies.len());
     for body in bodies {
         let Reply { status, body } =
-            client.post("/invocations", "text/csv", body.clone().into_bytes()).await?;
+            client.post("/endpoints/prod/invocations", "text/csv", body.clone().into_bytes()).await?;
         if !status.is_success() {
             bail!("the server answered {status}: {body}");
         }

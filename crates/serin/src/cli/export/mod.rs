@@ -41,9 +41,9 @@ pub(super) fn run(args: &CaptureExportArgs) -> anyhow::Result<Exit> {
     let (folder, kept) = (std::fs::canonicalize(folder), std::fs::canonicalize(&data_dir));
     if let (Ok(folder), Ok(kept)) = (folder, kept) {
         let name = args.out.file_name().unwrap_or_default().to_string_lossy();
-        let is_ours = name.starts_with("inferences.db") || name == "serving.json";
+        let is_ours = ["inferences.db", "control.", "serving.json"].iter().any(|ours| name.starts_with(ours));
         if (folder == kept && is_ours) || folder.starts_with(kept.join("capture")) {
-            bail!("{}: not written: `serve` keeps its own files there", args.out.display());
+            bail!("{}: not written: Serin keeps its own files there", args.out.display());
         }
     }
     let reader = TableReader::open(&database).with_context(|| cannot_read(&database))?;

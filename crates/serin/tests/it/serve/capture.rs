@@ -127,6 +127,6 @@ fn serving_process() {
     let folder = PathBuf::from(std::env::var_os("SERIN_TEST_FOLDER").unwrap());
     runtime().block_on(async {
         let ready = |ready: &Ready| println!("\naddress={}", ready.address);
-        serve(options(&folder), Box::new(one_endpoint), clock(), signals().unwrap(), ready).await.unwrap();
+        serve(options(&folder), one_endpoint(), clock(), signals().unwrap(), ready).await.unwrap();
     });
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use serin::gateway::endpoint::{Endpoint, Snapshot, Variant};
-use serin::gateway::lifecycle::Endpoints;
+use serin::gateway::supply::Endpoints;
 
 use super::support::{CSV, JSON, Server, model};
 
@@ -81,7 +81,7 @@ fn requests_are_split_by_weight_and_stick_by_header() {
 #[test]
 fn a_reload_swaps_the_endpoints_and_one_that_fails_changes_nothing() {
     let rounds = AtomicUsize::new(0);
-    let endpoints: Endpoints = Box::new(move || {
+    let endpoints = Endpoints::new(move |_| {
         let round = rounds.fetch_add(1, Ordering::SeqCst);
         anyhow::ensure!(round != 1, "the file is half written");
         let version = format!("v{round}");
@@ -230,7 +230,7 @@ fn endpoints_that_cannot_be_are_refused_with_the_reason() {
 
 /// `one` with one variant, `two` with weights 3 to 1.
 fn two_endpoints() -> Endpoints {
-    Box::new(|| {
+    Endpoints::new(|_| {
         let variants = vec![
             Variant::new("stable", 3.0, Arc::new(model("v2"))),
             Variant::new("next", 1.0, Arc::new(model("v3"))),

@@ -101,7 +101,7 @@ fn only_loopback_is_listened_on() {
         let (_stop, stop) = mpsc::channel(1);
         let (_reload, reload) = mpsc::channel(1);
         let signals = Signals { stop, reload };
-        let outcome = runtime().block_on(serve(options, Box::new(one_endpoint), clock(), signals, |_| ()));
+        let outcome = runtime().block_on(serve(options, one_endpoint(), clock(), signals, |_| ()));
         outcome.unwrap_err().to_string()
     };
     let main = outcome(|options| options.listen = "0.0.0.0:0".parse().unwrap());

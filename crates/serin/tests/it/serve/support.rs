@@ -12,10 +12,11 @@ use std::time::Duration;
 use rusqlite::Connection;
 use serde_json::Value;
 use serin::gateway::endpoint::{Endpoint, Snapshot};
-use serin::gateway::lifecycle::{Endpoints, Ready, ServeOptions, Served, Signals, serve};
+use serin::gateway::lifecycle::{Ready, ServeOptions, Served, Signals, serve};
 use serin::gateway::limits::Limits;
 use serin::gateway::model::{Classifier, ServedModel};
 use serin::gateway::server::Ended;
+use serin::gateway::supply::Endpoints;
 use serin_core::capture::CaptureOptions;
 use serin_core::clock::SystemClock;
 use serin_ml::dataset::{ColumnKind, Field, Schema};
@@ -75,8 +76,8 @@ pub fn model(version: &str) -> ServedModel {
 }
 
 /// One endpoint with that model.
-pub fn one_endpoint() -> anyhow::Result<Snapshot> {
-    Ok(Snapshot::new(vec![Endpoint::of_one("test", model("0123456789ab"))?], None)?)
+pub fn one_endpoint() -> Endpoints {
+    Endpoints::new(|_| Ok(Snapshot::new(vec![Endpoint::of_one("test", model("0123456789ab"))?], None)?))
 }
 
 /// Everything at its default, on free ports.
@@ -115,7 +116,7 @@ impl Server {
     }
 
     pub fn start_with(change: impl FnOnce(&mut ServeOptions)) -> Self {
-        Self::start_of(Box::new(one_endpoint), change)
+        Self::start_of(one_endpoint(), change)
     }
 
     pub fn start_of(endpoints: Endpoints, change: impl FnOnce(&mut ServeOptions)) -> Self {

@@ -23,7 +23,7 @@ use super::support::{Server, one_endpoint, runtime};
 fn both_versions_of_http_are_spoken_under_tls_and_certificates_are_read_again() {
     let folder = tempfile::tempdir().unwrap();
     let first = write_certificate(folder.path());
-    let server = Server::start_of(Box::new(one_endpoint), |options| options.tls = Some(files(folder.path())));
+    let server = Server::start_of(one_endpoint(), |options| options.tls = Some(files(folder.path())));
     for protocol in ["h2", "http/1.1"] {
         assert_eq!(
             ask(server.address, &first, protocol),

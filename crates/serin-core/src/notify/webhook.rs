@@ -1,0 +1,167 @@
+//! Notices as signed webhooks.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use thiserror::Error;
+use ureq::Agent;
+use ureq::http::Uri;
+
+use super::addresses::Allowed;
+use super::egress::{Lookup, Reach, SystemLookup, TlsUnusable, agent, unanswered};
+use super::signature::WebhookKey;
+use super::{Channel, SendError};
+use crate::clock::Clock;
+use crate::domain::Notice;
+use crate::secret;
+
+/// Keys at one time: the new one and the old one.
+const KEYS_LIMIT: usize = 2;
+
+/// A webhook as written in the settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebhookSettings {
+    pub name: String,
+    pub url: String,
+    /// Files with the key; two while it is being changed, and then both sign.
+    pub secret_files: Vec<PathBuf>,
+    /// Plain HTTP is fine too.
+    pub allow_http: bool,
+    /// Addresses that may be connected to although they are not public.
+    pub allow: Vec<Allowed>,
+    /// From the look-up of the name to the answer's head.
+    pub time_limit: Duration,
+}
+
+/// Why a webhook's settings cannot be used.
+#[derive(Debug, Error)]
+pub enum InvalidWebhook {
+    #[error("the URL of a webhook is https://host/path")]
+    Url,
+    #[error("a webhook goes by https; `allow_http = true` permits {scheme}")]
+    Scheme { scheme: String },
+    #[error("the URL of a webhook holds no user and no password; its secret is in a file")]
+    UserInUrl,
+    #[error("a webhook has one secret file, or two while the key is changed, not {found}")]
+    Secrets { found: usize },
+    #[error(transparent)]
+    Tls(#[from] TlsUnusable),
+}
+
+/// Sends notices to one URL.
+pub struct WebhookChannel {
+    settings: WebhookSettings,
+    agent: Agent,
+    clock: Arc<dyn Clock>,
+}
+
+impl WebhookSettings {
+    /// A receiver that takes longer is doing its work before it says that it got the notice.
+    pub const TIME_LIMIT: Duration = Duration::from_secs(30);
+}
+
+impl WebhookChannel {
+    /// A channel by these settings.
+    ///
+    /// # Errors
+    /// When they cannot be used. Whether the host may be reached is judged whenever it is.
+    pub fn new(settings: WebhookSettings, clock: Arc<dyn Clock>) -> Result<Self, InvalidWebhook> {
+        Self::with_lookup(settings, clock, Arc::new(SystemLookup))
+    }
+
+    /// The same, with names looked up in another way.
+    ///
+    /// # Errors
+    /// As for [`WebhookChannel::new`].
+    pub fn with_lookup(
+        settings: WebhookSettings,
+        clock: Arc<dyn Clock>,
+        lookup: Arc<dyn Lookup>,
+    ) -> Result<Self, InvalidWebhook> {
+        let uri: Uri = settings.url.parse().map_err(|_| InvalidWebhook::Url)?;
+        let authority = uri.authority().filter(|authority| !authority.host().is_empty());
+        let authority = authority.ok_or(InvalidWebhook::Url)?;
+        if authority.as_str().contains('@') {
+            return Err(InvalidWebhook::UserInUrl);
+        }
+        match uri.scheme_str() {
+            Some("https") => {}
+            Some("http") if settings.allow_http => {}
+            scheme => {
+                let scheme = scheme.unwrap_or_default().to_owned();
+                return Err(InvalidWebhook::Scheme { scheme });
+            }
+        }
+        if !(1..=KEYS_LIMIT).contains(&settings.secret_files.len()) {
+            return Err(InvalidWebhook::Secrets { found: settings.secret_files.len() });
+        }
+        let agent = agent(Reach::Public(settings.allow.clone()), lookup, settings.time_limit)?;
+        Ok(Self { settings, agent, clock })
+    }
+
+    /// The keys as they are in their files now: they are changed without a restart.
+    fn keys(&self) -> Result<Vec<WebhookKey>, SendError> {
+        let key = |path: &PathBuf| {
+            let secret = secret::read(path)?;
+            WebhookKey::new(secret).map_err(|source| SendError::Key { path: path.clone(), source })
+        };
+        self.settings.secret_files.iter().map(key).collect()
+    }
+}
+
+impl Channel for WebhookChannel {
+    fn name(&self) -> &str {
+        &self.settings.name
+    }
+
+    fn send(&self, notice: &Notice) -> Result<(), SendError> {
+        let body = body(notice).to_string();
+        let seconds = self.clock.now().0.div_euclid(1_000_000);
+        let keys = self.keys()?;
+        let signatures: Vec<String> =
+            keys.iter().map(|key| key.sign(&notice.id, seconds, body.as_bytes())).collect();
+        let request = self
+            .agent
+            .post(&self.settings.url)
+            .header("content-type", "application/json")
+            .header("webhook-id", &notice.id)
+            .header("webhook-timestamp", seconds.to_string())
+            .header("webhook-signature", signatures.join(" "));
+        let answer = request.send(&body).map_err(|error| unanswered(error, self.settings.time_limit))?;
+        // What it says is nobody's business here, and is not read.
+        let status = answer.status().as_u16();
+        match status {
+            200..=299 => Ok(()),
+            300..=399 => Err(SendError::Redirected { status }),
+            _ => {
+                let header = answer.headers().get("retry-after").and_then(|value| value.to_str().ok());
+                let seconds = header.and_then(|seconds| seconds.trim().parse().ok());
+                Err(SendError::Refused { status, retry_after: seconds.map(Duration::from_secs) })
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for WebhookChannel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WebhookChannel").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// The payload: `type`, `timestamp` and `data`, as Standard Webhooks advises.
+fn body(notice: &Notice) -> serde_json::Value {
+    let event = &notice.event;
+    json!({
+        "type": event.kind.name(),
+        "timestamp": event.time.to_rfc3339(),
+        "data": {
+            "event": event.number,
+            "project": event.project,
+            "run": event.run,
+            "text": event.text,
+            "facts": event.facts,
+        },
+    })
+}

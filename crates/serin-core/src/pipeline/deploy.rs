@@ -1,0 +1,266 @@
+//! `deploy`: a stage serves another version. The change is one document of routes; the step ends once the gateway follows
+//! it. A gateway that refuses it leaves the stage as it was.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::documents::{BuildOutput, DeployOutput, ServedVariant};
+use super::http;
+use super::shape::WORK_VERSION;
+use super::workshop::{Workshop, chain, deploy_request, is_last_attempt};
+use crate::config::ONLY_VARIANT;
+use crate::domain::{
+    Approval, ApprovalState, Cause, Epoch, ModelVersion, RunKind, VersionNumber, VersionState,
+};
+use crate::engine::{Task, Work, WorkError};
+use crate::routes::{RouteDocument, RoutesError};
+use crate::store::{ListOptions, RouteChange, StepEnd, Store};
+
+/// How long a gateway may take to follow.
+const FOLLOW_LIMIT: Duration = Duration::from_secs(60);
+/// How often it is asked whether it did.
+const FOLLOW_PAUSE: Duration = Duration::from_millis(50);
+
+#[derive(Debug)]
+pub(super) struct Deploy(pub(super) Arc<Workshop>);
+
+/// What a gateway says of the routes it follows.
+#[derive(Debug, Deserialize)]
+struct Followed {
+    epoch: Option<u64>,
+    refused: Option<Refused>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Refused {
+    epoch: Option<u64>,
+    reason: String,
+}
+
+impl Work for Deploy {
+    fn version(&self) -> u32 {
+        WORK_VERSION
+    }
+
+    fn perform(&self, task: &Task<'_>) -> Result<StepEnd, WorkError> {
+        let shop = &self.0;
+        let stage = task.argument();
+        let version = shop.version(task)?;
+        check(shop, &version)?;
+        let endpoint = endpoint(task.store, &task.run.project, stage)?;
+        let (by, reason) = answers_for(shop, task, stage, &version)?;
+        let change = RouteChange {
+            project: task.run.project.clone(),
+            stage: stage.to_owned(),
+            endpoint: endpoint.clone(),
+            variants: vec![(ONLY_VARIANT.to_owned(), 1.0, version.number)],
+            is_return: task.run.kind == RunKind::Rollback,
+            by,
+            reason,
+            part: "deploy",
+        };
+        let document = task.store.change_routes(task.hold, &change, task.moments.now())?;
+        let previous = task.store.served_before(task.run.number, &endpoint)?;
+        let deployed = DeployOutput {
+            stage: stage.to_owned(),
+            endpoint,
+            epoch: document.epoch().0,
+            versions: vec![version.number],
+            previous: previous
+                .into_iter()
+                .map(|(name, weight, version)| ServedVariant { name, weight, version })
+                .collect(),
+            applied: task.moments.now().wall,
+        };
+        task.log.line(&format!(
+            "routes {} say: {} serves version {}",
+            document.epoch(),
+            deployed.endpoint,
+            version.number
+        ));
+        shop.routes.publish(&document)?;
+        match follow(shop, task, document.epoch()) {
+            Ok(Ok(())) => {}
+            Ok(Err(reason)) => {
+                let said = format!("the gateway refused version {}: {reason}", version.number);
+                go_back(shop, task, &deployed, &said, Blame::Version)?;
+                return Err(WorkError::failed("gateway_refused", reason));
+            }
+            Err(error) => {
+                // What no gateway took up is not left for one that comes later.
+                if error == WorkError::Stopped || is_last_attempt(task) {
+                    let said = format!("version {} did not come to serve: {error}", version.number);
+                    go_back(shop, task, &deployed, &said, Blame::Nobody)?;
+                }
+                return Err(error);
+            }
+        }
+        let deployed = DeployOutput { applied: task.moments.now().wall, ..deployed };
+        let output = shop.put(deployed)?;
+        Ok(StepEnd::Succeeded { output, key: None, reused_from: None, further: Vec::new() })
+    }
+}
+
+/// The version is what was registered, answers its golden rows, and nobody rejected it.
+fn check(shop: &Workshop, version: &ModelVersion) -> Result<(), WorkError> {
+    if let VersionState::Rejected { by, reason, .. } = &version.state {
+        let reason = format!("version {} was rejected by {by}: {reason}", version.number);
+        return Err(WorkError::failed("rejected", reason));
+    }
+    let bundle = shop.bundle(version.artifact)?;
+    if bundle.digest() != version.bundle {
+        let reason = format!("the bundle of version {} is not the one that was registered", version.number);
+        return Err(WorkError::failed("digest_mismatch", reason));
+    }
+    Ok(())
+}
+
+/// The name of a stage's endpoint: what it is called already; else the stage's name for an only project, and
+/// `<project>-<stage>` for one of several.
+///
+/// # Errors
+/// When the store cannot be asked.
+pub fn endpoint(store: &dyn Store, project: &str, stage: &str) -> Result<String, WorkError> {
+    let routes = store.routes()?;
+    let endpoints = routes.as_ref().map(RouteDocument::endpoints).unwrap_or_default();
+    if let Some(found) = endpoints.iter().find(|found| found.project == project && found.stage == stage) {
+        return Ok(found.name.clone());
+    }
+    let is_only = store.projects()?.len() <= 1 && !endpoints.iter().any(|other| other.name == stage);
+    Ok(if is_only { stage.to_owned() } else { format!("{project}-{stage}") })
+}
+
+/// Who answers for a deployment, and why it is made.
+fn answers_for(
+    shop: &Workshop,
+    task: &Task<'_>,
+    stage: &str,
+    version: &ModelVersion,
+) -> Result<(Option<String>, String), WorkError> {
+    let asked_by = match &task.run.cause {
+        Cause::Asked { by } => Some(by.clone()),
+        _ => None,
+    };
+    if task.run.kind != RunKind::Train {
+        return Ok((asked_by, deploy_request(task.run)?.reason));
+    }
+    let approve = format!("approve-{stage}");
+    if task.run.pipeline.step(&approve).is_none() && !asks(shop, task, stage)? {
+        return Ok((asked_by, format!("run {}: {}", task.run.number, task.run.cause)));
+    }
+    // The step waited for it; that the answer is about this very bundle is looked at once more.
+    let list = ListOptions {
+        project: Some(task.run.project.clone()),
+        limit: ListOptions::LIMIT,
+        ..ListOptions::default()
+    };
+    let approvals = task.store.approvals(&list)?;
+    let of_this = |approval: &&Approval| {
+        approval.run == task.run.number
+            && approval.subject.stage == stage
+            && approval.subject.bundle == version.artifact
+    };
+    match approvals.iter().find(of_this).map(|approval| &approval.state) {
+        Some(ApprovalState::Approved { by, reason, .. }) => Ok((Some(by.clone()), reason.clone())),
+        _ => {
+            let reason = format!("nobody approved version {} for {stage} in this run", version.number);
+            Err(WorkError::failed("not_approved", reason))
+        }
+    }
+}
+
+/// Whether the plan's stage asks a person.
+fn asks(shop: &Workshop, task: &Task<'_>, stage: &str) -> Result<bool, WorkError> {
+    let build: BuildOutput = shop.input(task, "build")?;
+    Ok(build.stages.iter().any(|planned| planned.name == stage && planned.approval))
+}
+
+/// Waits until the gateway serves routes of `epoch` or later. The inner error is the gateway's reason not to.
+fn follow(shop: &Workshop, task: &Task<'_>, epoch: Epoch) -> Result<Result<(), String>, WorkError> {
+    let until = task.moments.monotonic() + FOLLOW_LIMIT;
+    loop {
+        let asked = shop.gateway().and_then(|gateway| {
+            let said = http::get(&format!("{}/routes", gateway.admin));
+            said.map_err(|error| WorkError::passing("gateway_unreachable", error))
+        });
+        let problem = match asked {
+            Ok(text) => match serde_json::from_str::<Followed>(&text) {
+                Ok(Followed { epoch: Some(now), .. }) if now >= epoch.0 => return Ok(Ok(())),
+                Ok(Followed { refused: Some(Refused { epoch: Some(now), reason }), .. })
+                    if now >= epoch.0 =>
+                {
+                    return Ok(Err(reason));
+                }
+                Ok(_) => WorkError::passing("gateway_slow", "the gateway does not follow the new routes"),
+                Err(error) => {
+                    WorkError::failed("gateway", format!("the gateway's answer cannot be read: {error}"))
+                }
+            },
+            Err(error) => error,
+        };
+        if task.moments.monotonic() >= until {
+            return Err(problem);
+        }
+        task.pause(FOLLOW_PAUSE)?;
+    }
+}
+
+/// Whether the version is to blame for going back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Blame {
+    Version,
+    /// It is not known to be bad.
+    Nobody,
+}
+
+/// What served before serves again. A version that is to blame is rejected: it gets no request without a new approval.
+pub(super) fn go_back(
+    shop: &Workshop,
+    task: &Task<'_>,
+    deployed: &DeployOutput,
+    reason: &str,
+    blame: Blame,
+) -> Result<(), WorkError> {
+    let variants: Vec<(String, f64, VersionNumber)> = deployed
+        .previous
+        .iter()
+        .map(|variant| (variant.name.clone(), variant.weight, variant.version))
+        .collect();
+    let change = RouteChange {
+        project: task.run.project.clone(),
+        stage: deployed.stage.clone(),
+        endpoint: deployed.endpoint.clone(),
+        variants,
+        is_return: true,
+        by: Some("the pipeline".to_owned()),
+        reason: reason.to_owned(),
+        part: "return",
+    };
+    let now = task.moments.now();
+    let document = task.store.change_routes(task.hold, &change, now)?;
+    shop.routes.publish(&document)?;
+    // Going back to a version is not a judgement of it.
+    let rejected = blame == Blame::Version && task.run.kind != RunKind::Rollback;
+    for number in deployed.versions.iter().filter(|_| rejected) {
+        let state = VersionState::Rejected {
+            by: "the pipeline".to_owned(),
+            reason: reason.to_owned(),
+            time: now.wall,
+        };
+        task.store.set_version_state(*number, &state, now)?;
+    }
+    let now_serves = match deployed.previous.first() {
+        Some(variant) => format!("version {} serves again", variant.version),
+        None => "nothing serves there now".to_owned(),
+    };
+    task.log.line(&format!("{reason}; {now_serves}"));
+    Ok(())
+}
+
+impl From<RoutesError> for WorkError {
+    fn from(error: RoutesError) -> Self {
+        Self::passing("routes", chain(&error))
+    }
+}

@@ -1,0 +1,20 @@
+//! Where the user's own programs run: a job is a command with limits, and a runtime carries it out and says how it ended.
+//!
+//! The seam knows neither processes nor containers. [`ProcessRuntime`] keeps a job's processes below a supervisor, which is
+//! this program once more: whatever happens to the engine, `kill -9` included, no process of a job outlives it. The limits
+//! are against accidents (loops, leaks, floods), not against enemies: a job has the rights of the user who runs the engine.
+
+pub mod contract;
+mod job;
+mod order;
+mod outcome;
+mod process;
+mod results;
+mod supervise;
+mod tree;
+
+pub use job::{Cancel, JobLimits, JobRuntime, JobSpec, OutputLine, OutputStream, OutputTail};
+pub use outcome::{JobEnd, JobError, JobOutcome};
+pub use process::ProcessRuntime;
+pub use results::{FoundFile, ResultError, ResultFolder, ResultLimits};
+pub use supervise::{SuperviseError, supervise};

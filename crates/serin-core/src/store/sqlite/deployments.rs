@@ -1,0 +1,339 @@
+//! What serves where: the present document of routes, every one before, and who answers for each change.
+
+use rusqlite::{OptionalExtension as _, Row, Transaction};
+use serde_json::json as object;
+
+use super::super::{
+    DeploymentRecord, Hold, ListOptions, Moment, MonitorRecord, Result, RouteChange, ServedPeriod, StoreError,
+};
+use super::{digest, fence, from_json, held, history, json, signed, unsigned, versions};
+use crate::clock::Timestamp;
+use crate::domain::{Epoch, EventKind, RunNumber, VersionNumber};
+use crate::routes::{ModelRef, RouteDocument, RoutedEndpoint, RoutedVariant};
+
+pub(super) fn routes(tx: &Transaction<'_>) -> Result<Option<RouteDocument>> {
+    let found = tx
+        .prepare_cached("SELECT epoch, created, document FROM routes ORDER BY epoch DESC LIMIT 1")?
+        .query_row([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, String>(2)?)))
+        .optional()?;
+    let Some((epoch, created, text)) = found else { return Ok(None) };
+    let endpoints: Vec<RoutedEndpoint> = from_json("a document of routes", &text)?;
+    Ok(Some(made(epoch, created, endpoints)?))
+}
+
+fn made(epoch: i64, created: i64, endpoints: Vec<RoutedEndpoint>) -> Result<RouteDocument> {
+    RouteDocument::new(Epoch(unsigned(epoch)), Timestamp(created), endpoints, None)
+        .map_err(|error| StoreError::Invalid(error.to_string()))
+}
+
+pub(super) fn change(
+    tx: &Transaction<'_>,
+    hold: &Hold,
+    change: &RouteChange,
+    at: Moment,
+) -> Result<RouteDocument> {
+    held_to_change(tx, hold, change)?;
+    let numbers: Vec<VersionNumber> = change.variants.iter().map(|(_, _, number)| *number).collect();
+    let numbers_json = json("versions", &numbers)?;
+    if let Some(document) = unchanged(tx, hold, change, &numbers_json)? {
+        return Ok(document);
+    }
+    let mut endpoints = routes(tx)?.map(|document| document.endpoints().to_vec()).unwrap_or_default();
+    let mut variants = Vec::with_capacity(change.variants.len());
+    for (name, weight, number) in &change.variants {
+        let version = versions::one(tx, *number)?
+            .ok_or_else(|| StoreError::Missing { what: "version", name: number.to_string() })?;
+        let model = ModelRef {
+            number: *number,
+            bundle: version.bundle,
+            artifact: version.artifact,
+            run: Some(version.run),
+        };
+        variants.push(RoutedVariant { name: name.clone(), weight: *weight, model });
+    }
+    let sticky_header = None;
+    let RouteChange { project, stage, endpoint: name, .. } = change.clone();
+    let other = endpoints
+        .iter()
+        .find(|other| other.name == name && (other.project != project || other.stage != stage));
+    if let Some(other) = other {
+        let problem =
+            format!("the endpoint {name} belongs to stage {} of project {}", other.stage, other.project);
+        return Err(StoreError::Invalid(problem));
+    }
+    endpoints.retain(|endpoint| endpoint.name != name);
+    if !variants.is_empty() {
+        endpoints.push(RoutedEndpoint { name, project, stage, sticky_header, variants });
+    }
+    endpoints.sort_by(|a, b| a.name.cmp(&b.name));
+    let document = publish(tx, endpoints, at)?;
+    let epoch = signed(document.epoch().0);
+    tx.execute(
+        "INSERT INTO deployments VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+        (
+            epoch,
+            at.wall.0,
+            &change.project,
+            &change.stage,
+            &change.endpoint,
+            signed(hold.run.0),
+            &hold.step,
+            change.part,
+            change.is_return,
+            &change.by,
+            &change.reason,
+            numbers_json,
+        ),
+    )?;
+    let from = end_periods(tx, &change.endpoint, at)?;
+    for (variant, weight, number) in &change.variants {
+        tx.execute(
+            "INSERT INTO served VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, NULL, ?8, ?9, ?10)",
+            (
+                &change.endpoint,
+                variant,
+                &change.project,
+                &change.stage,
+                signed(number.0),
+                weight,
+                from,
+                epoch,
+                signed(hold.run.0),
+                &change.by,
+            ),
+        )?;
+    }
+    let kind = if change.is_return { EventKind::RolledBack } else { EventKind::Deployed };
+    let names: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+    let what = if names.is_empty() { "nothing".to_owned() } else { format!("version {}", names.join(", ")) };
+    let text = format!("{} serves {what}: {}", change.endpoint, change.reason);
+    let facts = object!({ "endpoint": change.endpoint, "stage": change.stage, "versions": numbers, "epoch": epoch,
+        "by": change.by });
+    history::tell(tx, kind, &change.project, Some(hold.run), &text, &facts, at)?;
+    Ok(document)
+}
+
+/// The document in force, if the same step of the run made the same change of the endpoint last.
+fn unchanged(
+    tx: &Transaction<'_>,
+    hold: &Hold,
+    change: &RouteChange,
+    versions: &str,
+) -> Result<Option<RouteDocument>> {
+    let last = tx
+        .query_row(
+            "SELECT run, step, part, versions FROM deployments WHERE endpoint = ?1 ORDER BY epoch DESC LIMIT 1",
+            [&change.endpoint],
+            |row| {
+                let text = |column| row.get::<_, Option<String>>(column);
+                Ok((row.get::<_, Option<i64>>(0)?, text(1)?, text(2)?, text(3)?))
+            },
+        )
+        .optional()?;
+    let this = (
+        Some(signed(hold.run.0)),
+        Some(hold.step.clone()),
+        Some(change.part.to_owned()),
+        Some(versions.to_owned()),
+    );
+    if last == Some(this) { routes(tx) } else { Ok(None) }
+}
+
+pub(super) fn served_before(
+    tx: &Transaction<'_>,
+    run: RunNumber,
+    endpoint: &str,
+) -> Result<Vec<(String, f64, VersionNumber)>> {
+    let mut statement = tx.prepare_cached(
+        "SELECT variant, weight, version FROM served WHERE endpoint = ?2 AND from_epoch = \
+         (SELECT max(epoch) FROM deployments WHERE endpoint = ?2 AND (run IS NULL OR run <> ?1)) ORDER BY variant",
+    )?;
+    let rows = statement.query_map((signed(run.0), endpoint), |row| {
+        Ok((row.get(0)?, row.get(1)?, VersionNumber(unsigned(row.get(2)?))))
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+pub(super) fn continue_behind(
+    tx: &Transaction<'_>,
+    known: &RouteDocument,
+    at: Moment,
+) -> Result<Option<RouteDocument>> {
+    let (now, epoch) = (routes(tx)?, known.epoch());
+    if now.as_ref().is_some_and(|document| document.epoch() >= epoch) {
+        return Ok(now);
+    }
+    let endpoints = now.as_ref().unwrap_or(known).endpoints();
+    tx.execute(
+        "INSERT INTO routes (epoch, created, document) VALUES (?1, ?2, ?3)",
+        (signed(epoch.0) + 1, at.wall.0, json("a document of routes", &endpoints)?),
+    )?;
+    routes(tx)
+}
+
+pub(super) fn remove(
+    tx: &Transaction<'_>,
+    project: &str,
+    stage: Option<&str>,
+    by: &str,
+    at: Moment,
+) -> Result<Option<RouteDocument>> {
+    let Some(document) = routes(tx)? else { return Ok(None) };
+    let goes = |endpoint: &&RoutedEndpoint| {
+        endpoint.project == project && stage.is_none_or(|stage| endpoint.stage == stage)
+    };
+    let (gone, kept): (Vec<_>, Vec<_>) = document.endpoints().iter().partition(goes);
+    if gone.is_empty() {
+        return Ok(Some(document.clone()));
+    }
+    let after = publish(tx, kept.into_iter().cloned().collect(), at)?;
+    for endpoint in gone {
+        end_periods(tx, &endpoint.name, at)?;
+        tx.execute(
+            "INSERT INTO deployments VALUES (?1, ?2, ?3, ?4, ?5, NULL, NULL, 'remove', 0, ?6, 'removed', '[]')",
+            (signed(after.epoch().0), at.wall.0, project, &endpoint.stage, &endpoint.name, by),
+        )?;
+        tx.execute("DELETE FROM monitors WHERE endpoint = ?1", [&endpoint.name])?;
+        let text = format!("{} serves nothing any more, asked by {by}", endpoint.name);
+        let facts = object!({ "endpoint": endpoint.name, "stage": endpoint.stage, "by": by });
+        history::tell(tx, EventKind::Undeployed, project, None, &text, &facts, at)?;
+    }
+    Ok(Some(after))
+}
+
+fn publish(tx: &Transaction<'_>, endpoints: Vec<RoutedEndpoint>, at: Moment) -> Result<RouteDocument> {
+    tx.execute(
+        "INSERT INTO routes (created, document) VALUES (?1, ?2)",
+        (at.wall.0, json("a document of routes", &endpoints)?),
+    )?;
+    made(tx.last_insert_rowid(), at.wall.0, endpoints)
+}
+
+/// Ends what an endpoint serves; when what follows begins: not before it, whatever the clock says.
+fn end_periods(tx: &Transaction<'_>, endpoint: &str, at: Moment) -> Result<i64> {
+    tx.execute(
+        "UPDATE served SET until_time = max(from_time, ?2) WHERE endpoint = ?1 AND until_time IS NULL",
+        (endpoint, at.wall.0),
+    )?;
+    let last: Option<i64> =
+        tx.query_row("SELECT max(until_time) FROM served WHERE endpoint = ?1", [endpoint], |row| row.get(0))?;
+    Ok(at.wall.0.max(last.unwrap_or(i64::MIN)))
+}
+
+/// A way back is taken also by a run that is being cancelled, and only from what the run itself deployed.
+fn held_to_change(tx: &Transaction<'_>, hold: &Hold, change: &RouteChange) -> Result<()> {
+    if change.part != "return" {
+        return held(tx, hold);
+    }
+    fence(tx, hold.epoch)?;
+    let is_held = tx
+        .prepare_cached(
+            "SELECT 1 FROM steps JOIN runs ON runs.number = steps.run WHERE steps.run = ?1 AND steps.name = ?2 \
+             AND steps.lease = ?3 AND runs.is_open = 1",
+        )?
+        .exists((signed(hold.run.0), &hold.step, signed(hold.lease.0)))?;
+    let last: Option<Option<i64>> = tx
+        .query_row(
+            "SELECT run FROM deployments WHERE endpoint = ?1 ORDER BY epoch DESC LIMIT 1",
+            [&change.endpoint],
+            |row| row.get(0),
+        )
+        .optional()?;
+    if is_held && last == Some(Some(signed(hold.run.0))) { Ok(()) } else { Err(StoreError::Lost) }
+}
+
+pub(super) fn list(tx: &Transaction<'_>, list: &ListOptions) -> Result<Vec<DeploymentRecord>> {
+    let mut statement = tx.prepare_cached(
+        "SELECT epoch, time, project, stage, endpoint, run, versions, is_return, by, reason FROM deployments \
+         WHERE (?1 IS NULL OR project = ?1) AND epoch < ?2 ORDER BY epoch DESC LIMIT ?3",
+    )?;
+    let mut rows = statement.query((&list.project, list.before.map_or(i64::MAX, signed), list.rows()))?;
+    let mut deployments = Vec::new();
+    while let Some(row) = rows.next()? {
+        deployments.push(DeploymentRecord {
+            epoch: unsigned(row.get(0)?),
+            time: Timestamp(row.get(1)?),
+            project: row.get(2)?,
+            stage: row.get(3)?,
+            endpoint: row.get(4)?,
+            run: row.get::<_, Option<i64>>(5)?.map(|run| RunNumber(unsigned(run))),
+            versions: from_json("versions", &row.get::<_, String>(6)?)?,
+            is_return: row.get(7)?,
+            by: row.get(8)?,
+            reason: row.get(9)?,
+        });
+    }
+    Ok(deployments)
+}
+
+const PERIOD: &str = "project, stage, endpoint, variant, version, weight, from_time, until_time, run, by";
+
+pub(super) fn served_at(tx: &Transaction<'_>, time: Timestamp) -> Result<Vec<ServedPeriod>> {
+    let mut statement = tx.prepare_cached(&format!(
+        "SELECT {PERIOD} FROM served WHERE from_time <= ?1 AND (until_time IS NULL OR until_time > ?1) \
+         ORDER BY endpoint, variant"
+    ))?;
+    Ok(statement.query_map([time.0], period)?.collect::<rusqlite::Result<_>>()?)
+}
+
+pub(super) fn served_periods(tx: &Transaction<'_>, version: VersionNumber) -> Result<Vec<ServedPeriod>> {
+    let mut statement =
+        tx.prepare_cached(&format!("SELECT {PERIOD} FROM served WHERE version = ?1 ORDER BY from_epoch"))?;
+    Ok(statement.query_map([signed(version.0)], period)?.collect::<rusqlite::Result<_>>()?)
+}
+
+fn period(row: &Row<'_>) -> rusqlite::Result<ServedPeriod> {
+    Ok(ServedPeriod {
+        project: row.get(0)?,
+        stage: row.get(1)?,
+        endpoint: row.get(2)?,
+        variant: row.get(3)?,
+        version: VersionNumber(unsigned(row.get(4)?)),
+        weight: row.get(5)?,
+        from: Timestamp(row.get(6)?),
+        until: row.get::<_, Option<i64>>(7)?.map(Timestamp),
+        run: row.get::<_, Option<i64>>(8)?.map(|run| RunNumber(unsigned(run))),
+        by: row.get(9)?,
+    })
+}
+
+pub(super) fn switch_monitor(
+    tx: &Transaction<'_>,
+    hold: &Hold,
+    monitor: &MonitorRecord,
+    at: Moment,
+) -> Result<()> {
+    held(tx, hold)?;
+    let MonitorRecord { project, stage, endpoint, version, baseline, since } = monitor;
+    let changed = tx.execute(
+        "INSERT INTO monitors VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (endpoint) DO UPDATE SET \
+         version = excluded.version, baseline = excluded.baseline, since = excluded.since \
+         WHERE version <> excluded.version OR baseline <> excluded.baseline",
+        (endpoint, project, stage, signed(version.0), baseline.to_string(), since.0),
+    )?;
+    if changed > 0 {
+        let text = format!("{endpoint} is watched against the baseline of version {version}");
+        let facts = object!({ "endpoint": endpoint, "version": version, "baseline": baseline });
+        history::tell(tx, EventKind::MonitorSwitched, project, Some(hold.run), &text, &facts, at)?;
+    }
+    Ok(())
+}
+
+pub(super) fn monitors(tx: &Transaction<'_>) -> Result<Vec<MonitorRecord>> {
+    let mut statement = tx.prepare_cached(
+        "SELECT project, stage, endpoint, version, baseline, since FROM monitors ORDER BY endpoint",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut monitors = Vec::new();
+    while let Some(row) = rows.next()? {
+        monitors.push(MonitorRecord {
+            project: row.get(0)?,
+            stage: row.get(1)?,
+            endpoint: row.get(2)?,
+            version: VersionNumber(unsigned(row.get(3)?)),
+            baseline: digest("a baseline", &row.get::<_, String>(4)?)?,
+            since: Timestamp(row.get(5)?),
+        });
+    }
+    Ok(monitors)
+}

@@ -1,0 +1,68 @@
+//! What rules decided, from what, and whether they would decide so again.
+
+use axum::extract::State;
+use serin_core::domain::DecisionNumber;
+use serin_core::pipeline::{Judgement, Ruling, judge};
+use serin_core::store::DecisionRecord;
+
+use super::super::ask::{Answer, Plane, Refused, answer, missing};
+use super::super::extract::{Filter, Named};
+use super::super::problem::{Code, Problem};
+use super::super::wire;
+use crate::control::Control;
+
+/// The rule that can be made again.
+const GATE: &str = "gate";
+
+/// Decisions, latest first.
+#[utoipa::path(get, path = "/api/v1/decisions", tag = "history", params(wire::Page),
+    responses((status = 200, body = wire::List<wire::Decision>)))]
+pub async fn list_decisions(
+    State(control): Plane,
+    Filter(page): Filter<wire::Page>,
+) -> Answer<wire::List<wire::Decision>> {
+    let options = page.options()?;
+    answer(&control, move |control| {
+        let decisions = control.store.decisions(&options)?;
+        Ok(wire::List::of(decisions, &options, |record| record.number.0, wire::Decision::from))
+    })
+    .await
+}
+
+/// A decision with everything it was decided from.
+#[utoipa::path(get, path = "/api/v1/decisions/{decision}", tag = "history", params(("decision" = u64, Path)),
+    responses((status = 200, body = wire::Decision)))]
+pub async fn show_decision(State(control): Plane, Named(number): Named<u64>) -> Answer<wire::Decision> {
+    answer(&control, move |control| Ok(wire::Decision::whole(found(control, number)?))).await
+}
+
+/// The same decision made again from what was recorded.
+#[utoipa::path(get, path = "/api/v1/decisions/{decision}/replay", tag = "history",
+    params(("decision" = u64, Path)), responses((status = 200, body = wire::Replay)))]
+pub async fn replay_decision(State(control): Plane, Named(number): Named<u64>) -> Answer<wire::Replay> {
+    answer(&control, move |control| {
+        let record = found(control, number)?;
+        let refused = |why: String| Refused::from(Problem::new(Code::NotReplayable, why));
+        if record.rule != GATE {
+            return Err(refused(format!("decisions of the rule {:?} cannot be made again", record.rule)));
+        }
+        let judgement: Judgement = serde_json::from_value(record.inputs)
+            .map_err(|error| refused(format!("what was recorded cannot be understood: {error}")))?;
+        let verdict = judge(&judgement).map_err(|error| refused(error.to_string()))?;
+        let Ruling { verdict, explanation } = Ruling::from(&verdict);
+        let recorded = wire::Recorded { verdict: record.verdict, explanation: record.explanation };
+        Ok(wire::Replay {
+            number,
+            rule: record.rule,
+            same: verdict == recorded.verdict && explanation == recorded.explanation,
+            verdict,
+            explanation,
+            recorded,
+        })
+    })
+    .await
+}
+
+fn found(control: &Control, number: u64) -> Result<DecisionRecord, Refused> {
+    control.store.decision(DecisionNumber(number))?.ok_or_else(|| missing("decision", number).into())
+}

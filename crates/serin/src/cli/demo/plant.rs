@@ -1,0 +1,237 @@
+//! The control plane and the gateway that the demonstration runs, in this process.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use serin_core::artifacts::Artifacts;
+use serin_core::capture::CaptureOptions;
+use serin_core::clock::{Clock, SystemClock};
+use serin_core::config::Settings;
+use serin_core::domain::{Approval, Cause, Decided, Run, RunNumber, StepState, Verdict, WishOutcome};
+use serin_core::pipeline::documents::ApprovalSheet;
+use serin_core::pipeline::{Asked, project_settings, read_document};
+use serin_core::store::ListOptions;
+use serin_ml::dataset::Dataset;
+use serin_ml::model::Bundle;
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use super::{client, data_dir, tell};
+use crate::control::{Control, ControlOptions};
+use crate::gateway::lifecycle::{ServeError, ServeOptions, Served, Signals, serve};
+use crate::gateway::limits::Limits;
+use crate::gateway::routed::RoutedEndpoints;
+
+/// How often it is looked how far a run is.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+/// How long the trigger may take to see the commit.
+const COMMIT_LIMIT: Duration = Duration::from_secs(20);
+/// Rows sent to the served model.
+const REQUEST_LIMIT: usize = 200;
+
+/// Both planes, on free ports.
+pub(super) struct Plant {
+    control: Control,
+    runtime: Runtime,
+    gateway: JoinHandle<Result<Served, ServeError>>,
+    stop: mpsc::Sender<()>,
+    _reload: mpsc::Sender<()>,
+    address: SocketAddr,
+    clock: Arc<dyn Clock>,
+    folder: PathBuf,
+    project: String,
+}
+
+/// What asking came to.
+pub(super) struct AskedDemo {
+    pub(super) text: String,
+    pub(super) requests: usize,
+}
+
+impl Plant {
+    pub(super) fn start(folder: &Path, settings: &Settings) -> anyhow::Result<Self> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let control = Control::start(ControlOptions {
+            data_directory: data_dir(folder),
+            program: std::env::current_exe().context("this program cannot find itself")?,
+            clock: clock.clone(),
+            notify: settings.notify.clone(),
+        })?;
+        control.add_project(folder)?;
+        let runtime = Runtime::new()?;
+        let options = ServeOptions {
+            listen: ([127, 0, 0, 1], 0).into(),
+            admin_listen: ([127, 0, 0, 1], 0).into(),
+            tls: None,
+            proxies: Vec::new(),
+            capture: CaptureOptions::new(data_dir(folder)),
+            limits: Limits::default(),
+        };
+        let endpoints = RoutedEndpoints::open(&data_dir(folder), clock.now())?.endpoints();
+        let (stop, stopped) = mpsc::channel(2);
+        let (reload, reloaded) = mpsc::channel(1);
+        let (tell_address, address) = oneshot::channel();
+        let signals = Signals { stop: stopped, reload: reloaded };
+        let gateway = runtime.spawn(serve(options, endpoints, clock.clone(), signals, move |ready| {
+            let _ = tell_address.send(ready.address);
+        }));
+        let address = runtime.block_on(address).context("the gateway did not start")?;
+        Ok(Self {
+            control,
+            runtime,
+            gateway,
+            stop,
+            _reload: reload,
+            address,
+            clock,
+            folder: folder.to_owned(),
+            project: settings.project.clone(),
+        })
+    }
+
+    pub(super) fn artifacts(&self) -> &Artifacts {
+        &self.control.artifacts
+    }
+
+    pub(super) fn describe(&self) -> String {
+        format!(
+            "control plane and gateway are up (`serin up` does this); the gateway is http://{}",
+            self.address
+        )
+    }
+
+    /// The run for the first commit, which the git trigger asks for; without a repository it is asked for here.
+    pub(super) fn first_run(&self, is_repository: bool) -> anyhow::Result<RunNumber> {
+        if !is_repository {
+            let settings = project_settings(&self.folder)?;
+            let asked = Asked::plain(&self.project, Cause::Asked { by: super::PERSON.to_owned() });
+            let now = self.control.moments.now();
+            let outcome = asked.leave(self.control.store.as_ref(), &settings, now)?;
+            self.control.engine.waker().wake();
+            return match outcome {
+                WishOutcome::Run { run } | WishOutcome::Same { run } => Ok(run),
+                WishOutcome::Refused { reason, .. } => bail!("{reason}"),
+            };
+        }
+        let until = self.clock.monotonic() + COMMIT_LIMIT;
+        loop {
+            let runs = self.control.store.runs(&ListOptions { limit: 1, ..ListOptions::default() })?;
+            if let Some(run) = runs.first() {
+                return Ok(run.number);
+            }
+            if self.clock.monotonic() > until {
+                bail!("the commit was not seen within {} s", COMMIT_LIMIT.as_secs());
+            }
+            std::thread::sleep(LOOK_INTERVAL);
+        }
+    }
+
+    /// Tells each step as it ends, until the run is over or asks. What `told` has already is not told again.
+    pub(super) fn follow(
+        &self,
+        number: RunNumber,
+        told: &mut BTreeSet<String>,
+        tell: &dyn Fn(&str),
+    ) -> anyhow::Result<Run> {
+        loop {
+            let run = self.control.store.run(number)?.context("the run is gone")?;
+            for step in &run.steps {
+                let is_over = matches!(step.state, StepState::Succeeded { .. } | StepState::Failed { .. });
+                if is_over && told.insert(step.name.clone()) {
+                    tell(&self.step_line(&run, &step.name)?);
+                }
+            }
+            let asks = run.steps.iter().any(|step| matches!(step.state, StepState::Asking { .. }));
+            if run.state.is_final() || asks {
+                return Ok(run);
+            }
+            std::thread::sleep(LOOK_INTERVAL);
+        }
+    }
+
+    pub(super) fn open_approval(&self) -> anyhow::Result<Option<Approval>> {
+        let open = ListOptions { is_open: true, limit: 1, ..ListOptions::default() };
+        Ok(self.control.store.approvals(&open)?.pop())
+    }
+
+    pub(super) fn sheet(&self, approval: &Approval) -> anyhow::Result<String> {
+        let sheet: ApprovalSheet = read_document(&self.control.artifacts, approval.subject.shown)?;
+        Ok(tell::sheet(&sheet))
+    }
+
+    pub(super) fn approve(&self, approval: &Approval, by: &str) -> anyhow::Result<()> {
+        let decided = Decided {
+            verdict: Verdict::Approve,
+            by: by.to_owned(),
+            reason: "the demonstration".to_owned(),
+            seen: Some(approval.subject.shown),
+        };
+        let now = self.control.moments.now();
+        self.control.store.decide_approval(approval.number, &decided, now)??;
+        self.control.engine.waker().wake();
+        Ok(())
+    }
+
+    /// Sends rows one by one to production.
+    pub(super) fn ask(&self, rows: &Dataset) -> anyhow::Result<AskedDemo> {
+        let champion =
+            self.control.store.aliased(&self.project, "champion")?.context("nothing is in production")?;
+        let bytes = self.control.artifacts.read(&champion.artifact, serin_ml::model::BUNDLE_LIMIT_BYTES)?;
+        let bundle = Bundle::decode(&bytes)?;
+        let bodies = bodies(&bundle, rows);
+        let started = self.clock.monotonic();
+        let answers = self.runtime.block_on(client::ask(self.address, &bodies))?;
+        let seconds = (self.clock.monotonic() - started).as_secs_f64();
+        let text =
+            tell::answers(rows, &bundle.card.classes, &answers, champion.number, self.address, seconds);
+        Ok(AskedDemo { text, requests: answers.len() })
+    }
+
+    /// Metrics of the version that the run made, if it made one.
+    pub(super) fn version_of(
+        &self,
+        run: RunNumber,
+    ) -> anyhow::Result<Option<serin_core::domain::ModelVersion>> {
+        let versions = self.control.store.versions(&ListOptions::default())?;
+        Ok(versions.into_iter().find(|version| version.run == run))
+    }
+
+    /// Ends both; rows that are on their way are loaded first.
+    pub(super) fn stop(self) -> anyhow::Result<Served> {
+        let Self { control, runtime, gateway, stop, .. } = self;
+        let served = runtime.block_on(async {
+            stop.send(()).await.context("the gateway ended early")?;
+            anyhow::Ok(gateway.await??)
+        })?;
+        drop(control);
+        runtime.shutdown_background();
+        Ok(served)
+    }
+
+    fn step_line(&self, run: &Run, step: &str) -> anyhow::Result<String> {
+        let attempts = self.control.store.attempts(run.number)?;
+        let of_step = attempts.iter().filter(|attempt| attempt.step == step);
+        let microseconds: i64 = of_step.filter_map(|attempt| Some(attempt.ended?.0 - attempt.began.0)).sum();
+        Ok(tell::step(run, step, microseconds as f64 / 1e6))
+    }
+}
+
+/// The first rows as CSV request bodies, one row each.
+fn bodies(bundle: &Bundle, rows: &Dataset) -> Vec<String> {
+    let positions: Vec<usize> =
+        bundle.card.schema.names().filter_map(|name| rows.schema.position(name)).collect();
+    (0..rows.n_rows.min(REQUEST_LIMIT))
+        .map(|row| {
+            let cells = positions.iter().map(|&column| match rows.columns[column][row] {
+                value if value.is_nan() => String::new(),
+                value => value.to_string(),
+            });
+            cells.collect::<Vec<_>>().join(",")
+        })
+        .collect()
+}

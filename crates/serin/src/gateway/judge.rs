@@ -1,0 +1,33 @@
+//! A bundle's predictor behind the gateway.
+
+use std::cell::RefCell;
+
+use serin_ml::model::Bundle;
+use serin_ml::train::{CannotExplain, Explanation, PredictScratch, Predictor};
+
+use super::model::{Classifier, ServedModel};
+
+struct Judge(Predictor);
+
+thread_local! {
+    /// Kept from request to request, whichever model they ask.
+    static SCRATCH: RefCell<PredictScratch> = RefCell::default();
+}
+
+/// The model of a bundle; its version is the beginning of the bundle's digest.
+#[must_use]
+pub fn served_model(bundle: Bundle) -> ServedModel {
+    let version = bundle.digest()[..12].to_owned();
+    let card = &bundle.card;
+    ServedModel::new(&version, &card.schema, &card.missing, &card.classes, Box::new(Judge(bundle.predictor)))
+}
+
+impl Classifier for Judge {
+    fn classify(&self, rows: &[f64], probabilities: &mut [f64], chosen: &mut [usize]) {
+        SCRATCH.with_borrow_mut(|scratch| self.0.predict_rows_into(rows, scratch, probabilities, chosen));
+    }
+
+    fn explain(&self, row: &[f64], class: usize) -> Result<Explanation, CannotExplain> {
+        self.0.explain(row, class)
+    }
+}
