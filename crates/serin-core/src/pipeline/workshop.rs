@@ -208,7 +208,10 @@ impl Workshop {
             tail.push(&line.text);
         };
         let outcome = self.jobs.run(spec, task.cancel, &mut output);
-        let outcome = outcome.map_err(|error| WorkError::failed("job", chain(&error)))?;
+        let outcome = outcome.map_err(|error| match error.may_retry() {
+            true => WorkError::passing(error.code(), chain(&error)),
+            false => WorkError::failed(error.code(), chain(&error)),
+        })?;
         task.log.line(&format!(
             "the job ended: {}; {:.1} s, {:.1} s of processor time, {} MiB at most",
             outcome.end,

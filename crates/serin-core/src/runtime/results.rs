@@ -145,6 +145,22 @@ impl ResultFolder {
         Err(ResultError::NotAFile { name: name(), found: kind(found) })
     }
 
+    /// No folder on the way to `path` is a link to another place.
+    fn check_above(&self, path: &Path) -> Result<(), ResultError> {
+        for above in path.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty()) {
+            let name = || above.to_string_lossy().into_owned();
+            match fs::symlink_metadata(self.root.join(above)) {
+                Ok(metadata) if metadata.is_dir() => {}
+                Ok(metadata) => {
+                    return Err(ResultError::NotAFile { name: name(), found: kind(metadata.file_type()) });
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(source) => return Err(ResultError::Unreadable { name: name(), source }),
+            }
+        }
+        Ok(())
+    }
+
     /// The regular files in and below a folder, by name; none when it is not there.
     ///
     /// # Errors
@@ -154,6 +170,7 @@ impl ResultFolder {
         let mut bytes = 0;
         let mut open = vec![(folder.to_owned(), String::new(), 0)];
         let name = || folder.to_string_lossy().into_owned();
+        self.check_above(folder)?;
         while let Some((path, prefix, depth)) = open.pop() {
             let unreadable =
                 |source| ResultError::Unreadable { name: path.to_string_lossy().into_owned(), source };
@@ -282,5 +299,17 @@ mod tests {
         assert!(matches!(list(2, 12, 2), Err(ResultError::TooMany { .. })));
         assert!(matches!(list(4, 11, 2), Err(ResultError::TooLarge { .. })));
         assert!(matches!(list(4, 12, 1), Err(ResultError::TooDeep { .. })));
+    }
+
+    #[test]
+    fn a_folder_behind_a_link_is_no_result() {
+        let (root, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::fs::create_dir(outside.path().join("evaluation")).unwrap();
+        std::fs::write(outside.path().join("evaluation/secret"), "s").unwrap();
+        std::fs::create_dir(root.path().join("processing")).unwrap();
+        symlink(outside.path(), root.path().join("processing/output")).unwrap();
+        let results = ResultFolder::new(root.path().to_owned());
+        let listed = results.list(Path::new("processing/output/evaluation"), &ResultLimits::default());
+        assert!(matches!(listed, Err(ResultError::NotAFile { found: "link", .. })), "{listed:?}");
     }
 }

@@ -299,3 +299,29 @@ fn data_that_changed_and_settled_asks_for_a_run_and_the_same_data_for_none() {
     assert_eq!(plant.wait_for_end(run.number).state, RunState::Succeeded);
     assert_ne!(known().unwrap().position, first.position);
 }
+
+#[test]
+fn a_server_outlives_whoever_read_its_log() {
+    let data = tempfile::tempdir().unwrap();
+    let mut gateway = Command::new(env!("CARGO_BIN_EXE_serin"))
+        .args(["gateway", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data-dir"])
+        .arg(data.path())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let clock = SystemClock::new();
+    while Serving::read(data.path()).unwrap().is_none() {
+        assert!(clock.monotonic() < Duration::from_secs(30));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    drop(gateway.stderr.take());
+    for _ in 0..3 {
+        let told = Command::new("kill").args(["-HUP", &gateway.id().to_string()]).status().unwrap();
+        assert!(told.success());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let ended = gateway.try_wait().unwrap();
+    let _ = gateway.kill();
+    let _ = gateway.wait();
+    assert_eq!(ended, None);
+}

@@ -281,10 +281,13 @@ impl Client {
 /// # Errors
 /// When the settings cannot be used.
 pub fn data_directory(server: &ServerArgs) -> anyhow::Result<PathBuf> {
+    // Settings that are broken just now do not stand in the way of whoever says where.
+    if let Some(given) = &server.data_dir {
+        return Ok(given.clone());
+    }
     let here = Path::new("serin.toml");
     let config = server.config.as_deref().or_else(|| here.is_file().then_some(here));
-    let given = server.data_dir.as_ref().map(|path| path.display().to_string());
-    let settings = Overrides::new().set("serve.data_dir", given, "--data-dir").load(config)?;
+    let settings = Overrides::new().load(config)?;
     Ok(settings.serve.data_dir)
 }
 
