@@ -3,7 +3,6 @@
 //!
 //! `load_rows [ROWS] [DECIMALS]`: so many rows of 151 features (default 100,000), each a number with so many decimals
 //! (default 4; 17: any float). Prints one line a measurement. Files go to the folder for temporary files.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a tool for developers")]
 #![expect(clippy::disallowed_methods, reason = "it measures time")]
 
 use std::borrow::Cow;
@@ -26,28 +25,30 @@ const CLASSES: [&str; 5] = ["0", "1", "2", "3", "4"];
 /// Rows of one transaction: about one journal segment.
 const ROWS_A_TRANSACTION: usize = 6_000;
 
-fn main() {
+type Outcomes<T> = Result<T, Box<dyn std::error::Error>>;
+
+fn main() -> Outcomes<()> {
     let mut arguments = std::env::args().skip(1);
-    let rows: usize = arguments.next().map_or(100_000, |text| text.parse().unwrap());
-    let decimals: i32 = arguments.next().map_or(4, |text| text.parse().unwrap());
+    let rows: usize = arguments.next().map_or(Ok(100_000), |text| text.parse())?;
+    let decimals: i32 = arguments.next().map_or(Ok(4), |text| text.parse())?;
     let data = Data::new(rows, decimals);
-    product(&data);
+    product(&data)?;
     for layout in [Layout::JsonText, Layout::Jsonb, Layout::Columns, Layout::Blob] {
-        alternative(&data, layout);
+        alternative(&data, layout)?;
     }
+    Ok(())
 }
 
 /// Journal to table, by the code that serves.
-fn product(data: &Data) {
-    let folder = tempfile::tempdir().unwrap();
+fn product(data: &Data) -> Outcomes<()> {
+    let folder = tempfile::tempdir()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let options = CaptureOptions {
         journal: JournalOptions { spool_limit_bytes: 1 << 40, ..JournalOptions::default() },
         ..CaptureOptions::new(folder.path())
     };
     let ids = InferenceIds::from_entropy(clock.clone());
-    let journal =
-        Journal::open(folder.path(), options.journal, InferenceIds::from_entropy(clock.clone())).unwrap();
+    let journal = Journal::open(folder.path(), options.journal, InferenceIds::from_entropy(clock.clone()))?;
     let began = Instant::now();
     for row in 0..data.rows {
         let id = ids.next();
@@ -69,13 +70,15 @@ fn product(data: &Data) {
                 features: Cow::Borrowed(data.features(row)),
             },
         };
-        journal.append(&record).unwrap();
+        journal.append(&record)?;
     }
     report("append to the journal", data.rows, began.elapsed());
     drop(journal);
-    let capture = Capture::open(&options, clock).unwrap();
+    let capture = Capture::open(&options, clock)?;
     let began = Instant::now();
-    assert!(capture.settle(Duration::from_secs(600)));
+    if !capture.settle(Duration::from_secs(600)) {
+        return Err("the table did not take the rows within ten minutes".into());
+    }
     report("load into the table", data.rows, began.elapsed());
     let names: Vec<String> = (0..FEATURES).map(|n| format!("f{n}")).collect();
     let classes = CLASSES.map(str::to_owned);
@@ -85,11 +88,11 @@ fn product(data: &Data) {
         classes: &classes,
         features: &names,
     };
-    capture.create_view(&columns).unwrap();
+    capture.create_view(&columns)?;
     drop(capture);
-    let database = Connection::open(options.database()).unwrap();
-    ask(&database, "avg(f17), all rows, by the view", "SELECT avg(f17) FROM endpoint_reference", data.rows);
-    size(&options.database(), data.rows);
+    let database = Connection::open(options.database())?;
+    ask(&database, "avg(f17), all rows, by the view", "SELECT avg(f17) FROM endpoint_reference", data.rows)?;
+    size(&options.database(), data.rows)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -101,15 +104,15 @@ enum Layout {
 }
 
 /// The same table and indexes with features in another form, written by plain statements.
-fn alternative(data: &Data, layout: Layout) {
-    let folder = tempfile::tempdir().unwrap();
+fn alternative(data: &Data, layout: Layout) -> Outcomes<()> {
+    let folder = tempfile::tempdir()?;
     let path = folder.path().join("alternative.db");
-    let mut database = Connection::open(&path).unwrap();
+    let mut database = Connection::open(&path)?;
     for (name, value) in [("page_size", "16384"), ("journal_mode", "wal"), ("synchronous", "normal")] {
-        database.pragma_update(None, name, value).unwrap();
+        database.pragma_update(None, name, value)?;
     }
-    database.pragma_update(None, "cache_size", -16_384).unwrap();
-    database.pragma_update(None, "wal_autocheckpoint", 4_096).unwrap();
+    database.pragma_update(None, "cache_size", -16_384)?;
+    database.pragma_update(None, "wal_autocheckpoint", 4_096)?;
     let columns: Vec<String> = match layout {
         Layout::Columns => (0..FEATURES).map(|n| format!("f{n} REAL")).collect(),
         Layout::JsonText => vec!["features TEXT".into()],
@@ -121,7 +124,7 @@ fn alternative(data: &Data, layout: Layout) {
          CREATE INDEX by_version ON rows (version, time);",
         columns.join(", ")
     );
-    database.execute_batch(&table).unwrap();
+    database.execute_batch(&table)?;
     let values = match layout {
         Layout::Jsonb => "jsonb(?)".to_owned(),
         Layout::Columns => vec!["?"; FEATURES].join(", "),
@@ -132,9 +135,9 @@ fn alternative(data: &Data, layout: Layout) {
     let ids = InferenceIds::from_entropy(clock.clone());
     let began = Instant::now();
     for first in (0..data.rows).step_by(ROWS_A_TRANSACTION) {
-        let transaction = database.transaction().unwrap();
+        let transaction = database.transaction()?;
         {
-            let mut statement = transaction.prepare_cached(&insert).unwrap();
+            let mut statement = transaction.prepare_cached(&insert)?;
             let mut json = Vec::new();
             for row in first..data.rows.min(first + ROWS_A_TRANSACTION) {
                 let id = ids.next();
@@ -152,14 +155,14 @@ fn alternative(data: &Data, layout: Layout) {
                     }
                     Layout::JsonText | Layout::Jsonb => {
                         json.clear();
-                        serde_json::to_writer(&mut json, features).unwrap();
-                        vec![Value::Text(String::from_utf8(json.clone()).unwrap())]
+                        serde_json::to_writer(&mut json, features)?;
+                        vec![Value::Text(String::from_utf8(json.clone())?)]
                     }
                 };
-                statement.execute(params_from_iter(common.into_iter().chain(features))).unwrap();
+                statement.execute(params_from_iter(common.into_iter().chain(features)))?;
             }
         }
-        transaction.commit().unwrap();
+        transaction.commit()?;
     }
     report(&format!("{layout:?}: insert"), data.rows, began.elapsed());
     let one = match layout {
@@ -173,9 +176,9 @@ fn alternative(data: &Data, layout: Layout) {
         &format!("{layout:?}: avg of one feature"),
         &format!("SELECT avg({one}) FROM rows"),
         data.rows,
-    );
+    )?;
     drop(database);
-    size(&path, data.rows);
+    size(&path, data.rows)
 }
 
 struct Data {
@@ -216,16 +219,17 @@ impl Data {
     }
 }
 
-fn ask(database: &Connection, what: &str, sql: &str, rows: usize) {
+fn ask(database: &Connection, what: &str, sql: &str, rows: usize) -> Outcomes<()> {
     let began = Instant::now();
-    let _: f64 =
-        database.query_row(sql, [], |row| row.get(0)).unwrap_or_else(|error| panic!("{sql}: {error}"));
+    let _: f64 = database.query_row(sql, [], |row| row.get(0)).map_err(|error| format!("{sql}: {error}"))?;
     report(what, rows, began.elapsed());
+    Ok(())
 }
 
-fn size(path: &Path, rows: usize) {
-    let bytes = std::fs::metadata(path).unwrap().len();
+fn size(path: &Path, rows: usize) -> Outcomes<()> {
+    let bytes = std::fs::metadata(path)?.len();
     say(&format!("{:40} {:>9} bytes/row", "  the file", bytes / rows as u64));
+    Ok(())
 }
 
 fn report(what: &str, rows: usize, took: Duration) {

@@ -2,6 +2,7 @@
 //!
 //! The modules stand in reading order, and a module imports only from those above it.
 
+pub mod causes;
 pub mod clock;
 pub mod digest;
 pub mod files;

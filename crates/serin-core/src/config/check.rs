@@ -15,6 +15,7 @@ use super::{
     CaptureSettings, ConfigError, NotifySettings, Origin, PipelineSettings, ServeSettings, TriggerSettings,
     capture, notify, pipeline, serve, triggers,
 };
+use crate::causes::in_one_line;
 
 /// Checked settings of a project.
 #[derive(Debug, Clone)]
@@ -140,7 +141,9 @@ fn train(raw: &RawTrain, at: &Place<'_>) -> Result<SelectSettings, ConfigError> 
         Some(steps) => Some(at.deserialised("train.recipe", &toml::toml! { steps = [] }, "steps", steps)?),
     };
     if let Some(recipe) = &recipe {
-        recipe.check().map_err(|error| at.error("train.recipe", &describe(&error), "correct that step"))?;
+        recipe
+            .check()
+            .map_err(|error| at.error("train.recipe", &in_one_line(&error), "correct that step"))?;
     }
     let model: Option<FamilyParameters> = match &raw.model {
         None => None,
@@ -155,7 +158,7 @@ fn train(raw: &RawTrain, at: &Place<'_>) -> Result<SelectSettings, ConfigError> 
     if let Some(model) = &model {
         model
             .check()
-            .map_err(|error| at.error("train.model", &describe(&error), "correct that parameter"))?;
+            .map_err(|error| at.error("train.model", &in_one_line(&error), "correct that parameter"))?;
     }
     let preset = raw.preset.as_deref().unwrap_or("auto");
     let scope = match (preset, recipe.is_some() || model.is_some()) {
@@ -182,17 +185,6 @@ fn train(raw: &RawTrain, at: &Place<'_>) -> Result<SelectSettings, ConfigError> 
 
 pub(super) fn non_empty(text: Option<String>) -> Option<String> {
     text.filter(|text| !text.is_empty())
-}
-
-/// An error with its causes on one line.
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text = format!("{text}: {next}");
-        cause = next.source();
-    }
-    text
 }
 
 /// Makes errors that point at the place a key was written.
@@ -228,7 +220,7 @@ impl Place<'_> {
         ConfigError::Value {
             origin: self.origins.of(key),
             key: "gates".to_owned(),
-            problem: describe(error),
+            problem: in_one_line(error),
             fix: fix.to_owned(),
         }
     }
@@ -250,7 +242,7 @@ impl Place<'_> {
     where
         T::Err: std::error::Error,
     {
-        text.parse().map_err(|error: T::Err| self.error(key, &describe(&error), "correct the name"))
+        text.parse().map_err(|error: T::Err| self.error(key, &in_one_line(&error), "correct the name"))
     }
 
     fn deserialised<T: serde::de::DeserializeOwned>(

@@ -9,7 +9,8 @@ use std::time::Duration;
 use super::decide::{StopReason, end_of, retry_at};
 use super::driver::{Hand, Shared};
 use super::log::StepLog;
-use super::work::{ProgressCell, Task, WorkError, chain};
+use super::work::{ProgressCell, Task, WorkError};
+use crate::causes::in_one_line;
 use crate::clock::Steady;
 use crate::domain::{Failure, Run, Step, StepPlan};
 use crate::runtime::Cancel;
@@ -114,7 +115,12 @@ impl Shared {
                 }
                 Err(error) => {
                     let (run, step) = (hold.run.0, &hold.step);
-                    tracing::error!(run, step, error = chain(&error), "the end of a step cannot be written");
+                    tracing::error!(
+                        run,
+                        step,
+                        error = in_one_line(&error),
+                        "the end of a step cannot be written"
+                    );
                     return;
                 }
             }

@@ -12,7 +12,8 @@ use thiserror::Error;
 use super::decide::{Action, Asked, Held, StopReason, View, decide, next_wake};
 use super::moments::Moments;
 use super::reign::Succession;
-use super::work::{Progress, ProgressCell, Works, chain};
+use super::work::{Progress, ProgressCell, Works};
+use crate::causes::in_one_line;
 use crate::clock::Clock;
 use crate::domain::{Epoch, Lease, Run, RunNumber};
 use crate::runtime::Cancel;
@@ -411,7 +412,7 @@ impl Shared {
 
     /// Keeps what the store refused, and logs it when it is new.
     fn note(&self, error: &StoreError) {
-        let problem = chain(error);
+        let problem = in_one_line(error);
         let mut state = self.state();
         if state.status.problem.as_ref() != Some(&problem) {
             tracing::error!(error = error as &dyn std::error::Error, "the store refused the engine");

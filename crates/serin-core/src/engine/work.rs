@@ -1,7 +1,6 @@
 //! What a step does, and what it is given to do it.
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +12,7 @@ use thiserror::Error;
 
 use super::log::StepLog;
 use super::moments::Moments;
+use crate::causes::in_one_line;
 use crate::digest::Digest;
 use crate::domain::{Failure, Run, RunNumber, StepPlan};
 use crate::runtime::Cancel;
@@ -192,8 +192,8 @@ impl From<StoreError> for WorkError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Lost => Self::Lost,
-            error if error.is_passing() => Self::passing("store", chain(&error)),
-            error => Self::failed("store", chain(&error)),
+            error if error.is_passing() => Self::passing("store", in_one_line(&error)),
+            error => Self::failed("store", in_one_line(&error)),
         }
     }
 }
@@ -206,16 +206,4 @@ impl ProgressCell {
     fn set(&self, progress: Progress) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(progress);
     }
-}
-
-/// An error with its causes, in one line.
-pub(super) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -15,6 +15,7 @@ use super::{
     Allowed, Channel, InvalidAllowed, InvalidMail, InvalidWebhook, MailChannel, MailSettings, SendError,
     WebhookChannel, WebhookSettings, next_attempt,
 };
+use crate::causes::in_one_line;
 use crate::clock::Clock;
 use crate::config::{MailSecurity, NotifySettings};
 use crate::domain::{EventKind, Notice};
@@ -173,20 +174,10 @@ impl Post {
             true => next_attempt(attempts, since_first, seed, error.retry_after()),
             false => None,
         };
-        let text = chain(&error);
+        let text = in_one_line(&error);
         if wait.is_none() {
             tracing::error!(notice.id = %notice.id, notice.channel, error = text, "a notice was given up");
         }
         self.store.notice_failed(&notice.id, wait, &text, now)
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -10,7 +10,8 @@ use super::documents::{BuildOutput, SourceOutput};
 use super::request::{DataFile, DataRole, ROWS_LIMIT_BYTES, TrainRequest};
 use super::shape::{WORK_VERSION, steps_after_build};
 use super::source::project;
-use super::workshop::{SETTINGS_FILE, Workshop, chain, disk};
+use super::workshop::{SETTINGS_FILE, Workshop, disk};
+use crate::causes::in_one_line;
 use crate::config::{FILE_LIMIT_BYTES, Layers, Settings};
 use crate::digest::Digest;
 use crate::engine::{Task, Work, WorkError};
@@ -122,7 +123,7 @@ impl Build {
             // A folder is built as it is, and what lies outside of it or was too large to be kept is read where it is.
             let entries: Vec<PathBuf> =
                 entries.iter().map(|entry| moved(entry, project_folder, rows_folder)).collect();
-            for path in expand(&entries).map_err(|error| WorkError::failed("data", chain(&error)))? {
+            for path in expand(&entries).map_err(|error| WorkError::failed("data", in_one_line(&error)))? {
                 task.go_on()?;
                 let (digest, bytes) = self.0.artifacts.put_file(&path, ROWS_LIMIT_BYTES)?;
                 let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -152,7 +153,7 @@ fn settings(folder: &Path, request: &TrainRequest) -> Result<(Settings, String),
     let load = |file: &Path| {
         let settings = Settings::load(&Layers { file: Some(file.to_owned()), ..Layers::default() });
         // The folder is ours and gone afterwards: only the file's name helps.
-        settings.map_err(|error| wrong(chain(&error).replace(&format!("{}/", folder.display()), "")))
+        settings.map_err(|error| wrong(in_one_line(&error).replace(&format!("{}/", folder.display()), "")))
     };
     let mut settings = load(&file)?;
     let text = fs::read_to_string(&file).map_err(|error| disk("serin.toml", &error))?;

@@ -9,7 +9,8 @@ use serde::Deserialize;
 use super::documents::{BuildOutput, DeployOutput, ServedVariant};
 use super::http;
 use super::shape::WORK_VERSION;
-use super::workshop::{Workshop, chain, deploy_request, is_last_attempt};
+use super::workshop::{Workshop, deploy_request, is_last_attempt};
+use crate::causes::in_one_line;
 use crate::config::ONLY_VARIANT;
 use crate::domain::{
     Approval, ApprovalState, Cause, Epoch, ModelVersion, RunKind, VersionNumber, VersionState,
@@ -261,6 +262,6 @@ pub(super) fn go_back(
 
 impl From<RoutesError> for WorkError {
     fn from(error: RoutesError) -> Self {
-        Self::passing("routes", chain(&error))
+        Self::passing("routes", in_one_line(&error))
     }
 }

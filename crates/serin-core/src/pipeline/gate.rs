@@ -10,7 +10,8 @@ use serin_ml::evaluate::{
 
 use super::documents::{BuildOutput, EvaluateOutput, GateOutput, RegisterOutput};
 use super::shape::WORK_VERSION;
-use super::workshop::{Workshop, chain};
+use super::workshop::Workshop;
+use crate::causes::in_one_line;
 use crate::domain::VersionState;
 use crate::engine::{Task, Work, WorkError};
 use crate::store::{NewDecision, StepEnd};
@@ -66,7 +67,8 @@ impl Work for Gate {
             findings: evaluated.findings,
             champion: evaluated.champion.and_then(|champion| champion.comparison),
         };
-        let verdict = judge(&judgement).map_err(|error| WorkError::failed("configuration", chain(&error)))?;
+        let verdict =
+            judge(&judgement).map_err(|error| WorkError::failed("configuration", in_one_line(&error)))?;
         let Ruling { verdict: said, explanation } = Ruling::from(&verdict);
         explanation.lines().for_each(|line| task.log.line(line));
         let inputs = serde_json::to_value(&judgement).map_err(|error| {

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::documents::{BuildOutput, DataFile, DataRole, SourceOutput};
-use super::workshop::{WorkFolder, Workshop, chain, disk};
+use super::workshop::{WorkFolder, Workshop, disk};
+use crate::causes::in_one_line;
 use crate::config::CommandSettings;
 use crate::digest::Digest;
 use crate::engine::{Task, WorkError};
@@ -192,7 +193,7 @@ fn limits(settings: &CommandSettings) -> JobLimits {
 
 fn refused(error: &ContractError) -> WorkError {
     match error.may_retry() {
-        true => WorkError::passing("disk", chain(error)),
-        false => WorkError::failed("configuration", chain(error)),
+        true => WorkError::passing("disk", in_one_line(error)),
+        false => WorkError::failed("configuration", in_one_line(error)),
     }
 }

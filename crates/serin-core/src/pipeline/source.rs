@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::documents::{Commit, SourceOutput};
 use super::shape::WORK_VERSION;
-use super::workshop::{Workshop, chain};
+use super::workshop::Workshop;
+use crate::causes::in_one_line;
 use crate::config::{Layers, Settings, SourceSettings};
 use crate::domain::Cause;
 use crate::engine::{Task, Work, WorkError};
@@ -85,7 +86,7 @@ pub(super) fn project(task: &Task<'_>) -> Result<Project, WorkError> {
 /// When they are missing or wrong.
 pub fn project_settings(folder: &Path) -> Result<Settings, WorkError> {
     let layers = Layers { file: Some(folder.join("serin.toml")), ..Layers::default() };
-    Settings::load(&layers).map_err(|error| WorkError::failed("configuration", chain(&error)))
+    Settings::load(&layers).map_err(|error| WorkError::failed("configuration", in_one_line(&error)))
 }
 
 /// The repository that a project is built from; `None`: its folder is built as it is.
@@ -99,7 +100,7 @@ pub fn repository(
     project: &str,
 ) -> Result<Option<GitRepository>, WorkError> {
     let Some(location) = &source.repository else { return Ok(None) };
-    let wrong = |error: &dyn std::error::Error| WorkError::failed("configuration", chain(error));
+    let wrong = |error: &dyn std::error::Error| WorkError::failed("configuration", in_one_line(error));
     // A path is meant from the project's folder.
     let is_path = !location.contains("://") && !location.contains(':');
     let location = if is_path {
@@ -120,22 +121,22 @@ pub fn repository(
         None => None,
     };
     let mirror: PathBuf = data_directory.join("sources").join(project);
-    let git = Git::find().map_err(|error| WorkError::failed("git", chain(&error)))?;
+    let git = Git::find().map_err(|error| WorkError::failed("git", in_one_line(&error)))?;
     Ok(Some(GitRepository::new(git, location, branch, token, mirror)))
 }
 
 impl From<GitError> for WorkError {
     fn from(error: GitError) -> Self {
         if error.is_passing() {
-            Self::passing("git", chain(&error))
+            Self::passing("git", in_one_line(&error))
         } else {
-            Self::failed("git", chain(&error))
+            Self::failed("git", in_one_line(&error))
         }
     }
 }
 
 impl From<TreeError> for WorkError {
     fn from(error: TreeError) -> Self {
-        Self::failed("source", chain(&error))
+        Self::failed("source", in_one_line(&error))
     }
 }

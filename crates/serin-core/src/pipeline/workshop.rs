@@ -14,6 +14,7 @@ use super::documents::{BuildOutput, DataFile, FORMAT, PrepareOutput, RegisterOut
 use super::request::DeployRequest;
 use crate::artifacts::{ArtifactError, Artifacts};
 use crate::capture::Serving;
+use crate::causes::in_one_line;
 use crate::digest::Digest;
 use crate::domain::{ModelVersion, Run, RunKind, RunNumber, VersionNumber};
 use crate::engine::{Task, WorkError};
@@ -126,7 +127,7 @@ impl Workshop {
     /// A verified bundle.
     pub(super) fn bundle(&self, artifact: Digest) -> Result<Bundle, WorkError> {
         let bytes = self.artifacts.read(&artifact, BUNDLE_LIMIT_BYTES)?;
-        Bundle::decode(&bytes).map_err(|error| WorkError::failed("invalid_model", chain(&error)))
+        Bundle::decode(&bytes).map_err(|error| WorkError::failed("invalid_model", in_one_line(&error)))
     }
 
     /// The version that this run brings somewhere.
@@ -209,8 +210,8 @@ impl Workshop {
         };
         let outcome = self.jobs.run(spec, task.cancel, &mut output);
         let outcome = outcome.map_err(|error| match error.may_retry() {
-            true => WorkError::passing(error.code(), chain(&error)),
-            false => WorkError::failed(error.code(), chain(&error)),
+            true => WorkError::passing(error.code(), in_one_line(&error)),
+            false => WorkError::failed(error.code(), in_one_line(&error)),
         })?;
         task.log.line(&format!(
             "the job ended: {}; {:.1} s, {:.1} s of processor time, {} MiB at most",
@@ -311,25 +312,13 @@ pub(super) fn deploy_request(run: &Run) -> Result<DeployRequest, WorkError> {
 impl From<ArtifactError> for WorkError {
     fn from(error: ArtifactError) -> Self {
         match &error {
-            ArtifactError::StorageFull { .. } => Self::passing("disk_full", chain(&error)),
-            ArtifactError::Damaged { .. } => Self::failed("damaged", chain(&error)),
-            _ => Self::failed("artifact", chain(&error)),
+            ArtifactError::StorageFull { .. } => Self::passing("disk_full", in_one_line(&error)),
+            ArtifactError::Damaged { .. } => Self::failed("damaged", in_one_line(&error)),
+            _ => Self::failed("artifact", in_one_line(&error)),
         }
     }
 }
 
 pub(super) fn disk(what: &str, error: &std::io::Error) -> WorkError {
     WorkError::passing("disk", format!("{what}: {error}"))
-}
-
-/// An error with its causes, in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -99,7 +99,7 @@ pub trait Store: fmt::Debug + Send + Sync {
     fn cancel_run(&self, run: RunNumber, by: &str, reason: &str, at: Moment) -> Result<bool>;
 
     /// Makes an ended run go on: every step that did not succeed begins anew, and so do `from` and what waits for it.
-    /// What deployed or decided is asked again. False: the run is not of a state that can go on.
+    /// Deployments and questions among them are made and asked again; what succeeded before them stays. False: the run is not of a state that can go on.
     fn retry_run(&self, run: RunNumber, from: Option<&str>, by: &str, at: Moment) -> Result<bool>;
 
     /// The revision of a run, once code and data are known.

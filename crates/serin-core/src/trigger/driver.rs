@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use super::{Schedule, WatchLimits, Watcher};
 use crate::artifacts::Artifacts;
+use crate::causes::in_one_line;
 use crate::clock::{Clock, Timestamp};
 use crate::config::Settings;
 use crate::domain::{Cause, EventKind, WishOutcome};
@@ -296,7 +297,7 @@ impl Sight<'_> {
         let source = &settings.pipeline.source;
         let found = repository(source, folder, &self.options.data_directory, &project.name);
         let Some(repository) = found.map_err(|error| error.to_string())? else { return Ok(()) };
-        let commit = repository.head().map_err(|error| chain(&error))?.as_str().to_owned();
+        let commit = repository.head().map_err(|error| in_one_line(&error))?.as_str().to_owned();
         if self.position().is_some_and(|state| state.position == commit) {
             return Ok(());
         }
@@ -320,7 +321,7 @@ impl Sight<'_> {
             });
             watched.waker = Some((waker, told));
         }
-        if let Some(version) = watcher.look().map_err(|error| chain(&error))? {
+        if let Some(version) = watcher.look().map_err(|error| in_one_line(&error))? {
             watched.pending = Some(version.digest.to_string());
         }
         let Some(digest) = watched.pending.clone() else { return Ok(()) };
@@ -345,7 +346,7 @@ impl Sight<'_> {
     /// An instant has come. What was missed meanwhile is one reason, not many.
     fn schedule(&mut self) -> Result<(), String> {
         let Some((cron, zone)) = &self.watched.settings.triggers.schedule else { return Ok(()) };
-        let schedule = Schedule::parse(cron, zone).map_err(|error| chain(&error))?;
+        let schedule = Schedule::parse(cron, zone).map_err(|error| in_one_line(&error))?;
         let now = self.options.moments.wall();
         let Some(last) = self.position().and_then(|state| state.position.parse::<i64>().ok()).map(Timestamp)
         else {
@@ -373,7 +374,7 @@ impl Sight<'_> {
         let asked = Asked { key: Some(key), ..Asked::plain(project, cause) };
         let now = self.options.moments.now();
         let outcome = asked.leave(self.options.store.as_ref(), &self.watched.settings, now);
-        match outcome.map_err(|error| chain(&error))? {
+        match outcome.map_err(|error| in_one_line(&error))? {
             WishOutcome::Run { run } | WishOutcome::Same { run } => {
                 self.options.engine.wake();
                 self.advance(trigger, position, &format!("run {run}"))
@@ -389,16 +390,6 @@ impl Sight<'_> {
         let project = &self.watched.project.name;
         let moved = self.options.store.advance_trigger(project, trigger, before, &state, now);
         // If it had moved on already, another look did the same.
-        moved.map(|_| ()).map_err(|error| chain(&error))
+        moved.map(|_| ()).map_err(|error| in_one_line(&error))
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -47,7 +47,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<Exit> {
     let run = plant.first_run(project.is_repository)?;
     let mut told = BTreeSet::new();
     let run = plant.follow(run, &mut told, &|line| story.tell(line))?;
-    let mut summary = tell::Summary::new(args, &plant);
+    let mut summary = tell::Summary::new(args);
 
     let run = match plant.open_approval()? {
         Some(approval) => {

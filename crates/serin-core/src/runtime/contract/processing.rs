@@ -8,7 +8,8 @@ use super::layout::{
     Channel, ContractError, check_name, check_names, copy_in, environment, folder, resources, text,
     write_json,
 };
-use super::training::{failure, with_causes};
+use super::training::failure;
+use crate::causes::in_one_line;
 use crate::domain::Failure;
 use crate::runtime::{FoundFile, JobLimits, JobOutcome, JobSpec, ResultError, ResultFolder, ResultLimits};
 
@@ -161,7 +162,7 @@ impl ProcessingJob {
             let message = message.ok().flatten();
             return Err(failure(&results, outcome.end, message.as_deref().or(said)));
         }
-        let wrong = |error: ResultError| Failure::new(error.code(), with_causes(&error));
+        let wrong = |error: ResultError| Failure::new(error.code(), in_one_line(&error));
         let output = |name: &String| {
             let folder = output_folder(Path::new(""), name);
             let files = results.list(&folder, &ResultLimits::default()).map_err(wrong)?;
@@ -184,7 +185,7 @@ fn output_folder(root: &Path, name: &str) -> PathBuf {
 /// ends before that.
 fn message(results: &ResultFolder) -> Result<Option<String>, Failure> {
     let read = results.read_beginning(Path::new("output/message"), MESSAGE_LIMIT_BYTES);
-    let Some(bytes) = read.map_err(|error| Failure::new(error.code(), with_causes(&error)))? else {
+    let Some(bytes) = read.map_err(|error| Failure::new(error.code(), in_one_line(&error)))? else {
         return Ok(None);
     };
     let is_cut = bytes.len() as u64 == MESSAGE_LIMIT_BYTES;

@@ -10,6 +10,7 @@ use super::layout::{
     write_json,
 };
 use super::model::{TrainedModel, trained_model};
+use crate::causes::in_one_line;
 use crate::domain::Failure;
 use crate::runtime::{FoundFile, JobEnd, JobLimits, JobOutcome, JobSpec, ResultFolder, ResultLimits};
 
@@ -177,10 +178,10 @@ impl TrainingJob {
             return Err(failure(&results, outcome.end, said));
         }
         let model = trained_model(&results, Path::new("model"))
-            .map_err(|error| Failure::new(error.code(), with_causes(&error)))?;
+            .map_err(|error| Failure::new(error.code(), in_one_line(&error)))?;
         let artifacts = results
             .list(Path::new("output/data"), &ResultLimits::default())
-            .map_err(|error| Failure::new(error.code(), with_causes(&error)))?;
+            .map_err(|error| Failure::new(error.code(), in_one_line(&error)))?;
         Ok(Trained { model, artifacts })
     }
 }
@@ -212,17 +213,6 @@ pub(super) fn failure(results: &ResultFolder, end: JobEnd, said: Option<&str>) -
         Some(reason) => Failure::new(&failure.code, format!("{}: {}", failure.reason, reason.trim())),
         None => failure,
     }
-}
-
-/// An error and its causes in one line, as reasons are.
-pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{TriggerOptions, chain};
+use super::TriggerOptions;
+use crate::causes::in_one_line;
 use crate::config::Settings;
 use crate::domain::{Cause, EventKind, WishOutcome};
 use crate::files;
@@ -62,8 +63,8 @@ fn take(
     let upload = match received {
         Ok(upload) => upload,
         // It is the disk's fault: the archive stays.
-        Err(UploadError::Storage(error)) => return Err(chain(&error)),
-        Err(error) => return refuse(options, project, folder, path, &chain(&error)),
+        Err(UploadError::Storage(error)) => return Err(in_one_line(&error)),
+        Err(error) => return refuse(options, project, folder, path, &in_one_line(&error)),
     };
     let cause = Cause::Upload { digest: upload.digest.to_string() };
     let request = match TrainRequest::of_upload(&upload, Path::new(&project.folder), &options.artifacts) {
@@ -73,7 +74,7 @@ fn take(
     let key = Some(format!("upload:{}", upload.digest));
     let asked = Asked { key, request, ..Asked::plain(&project.name, cause) };
     let outcome = asked.leave(options.store.as_ref(), settings, options.moments.now());
-    match outcome.map_err(|error| chain(&error))? {
+    match outcome.map_err(|error| in_one_line(&error))? {
         WishOutcome::Run { .. } | WishOutcome::Same { .. } => {
             options.engine.wake();
             aside(folder, ACCEPTED, path)
@@ -102,7 +103,7 @@ fn refuse(
         facts,
         options.moments.now(),
     );
-    told.map_err(|error| chain(&error))?;
+    told.map_err(|error| in_one_line(&error))?;
     let reason = folder.join(REFUSED).join(format!("{name}.txt"));
     fs::write(&reason, format!("{problem}\n")).map_err(|error| format!("{}: {error}", reason.display()))
 }

@@ -97,7 +97,7 @@ pub(super) struct Summary {
 }
 
 impl Summary {
-    pub(super) fn new(args: &DemoArgs, _plant: &Plant) -> Self {
+    pub(super) fn new(args: &DemoArgs) -> Self {
         let data_dir = super::data_dir(&args.dir).display().to_string();
         let dir = args.dir.display().to_string();
         Self { dir, data_dir, requests: 0, outcome: String::new(), drained: "in part" }

@@ -131,3 +131,29 @@ fn bad_archives_are_refused_and_leave_nothing() {
         .collect();
     assert_eq!(names, [""; 0]);
 }
+
+#[test]
+fn an_archive_that_is_dropped_is_taken_once_and_a_bad_one_stands_aside_with_its_reason() {
+    let plant = Plant::start("[triggers.upload]\nfolder = \"drop\"\n");
+    let drop = plant.project().join("drop");
+    fs::create_dir(&drop).unwrap();
+    let place = |name: &str, content: &[u8]| {
+        fs::write(drop.join(name), content).unwrap();
+    };
+    place("good.zip", &good(3));
+    place("bad.zip", b"<html>not found</html>");
+    place("notes.txt", b"left alone");
+    let refused = drop.join("refused/bad.zip.txt");
+    let reason =
+        plant.wait("the refusal", || fs::read_to_string(&refused).ok().filter(|text| !text.is_empty()));
+    assert!(reason.contains("zip") || reason.contains("archive"), "{reason}");
+    plant.wait("the acceptance", || drop.join("accepted/good.zip").exists().then_some(()));
+    let runs = plant.get("/runs")["items"].as_array().unwrap().clone();
+    assert_eq!(runs.len(), 1, "{runs:#?}");
+    assert_eq!(runs[0]["cause"]["name"], json!("upload"));
+    // The same archive under another name is the same run.
+    place("again.zip", &good(3));
+    plant.wait("the same once more", || drop.join("accepted/again.zip").exists().then_some(()));
+    assert_eq!(plant.get("/runs")["items"].as_array().unwrap().len(), 1);
+    assert!(drop.join("notes.txt").exists());
+}
