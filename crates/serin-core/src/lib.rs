@@ -19,6 +19,8 @@ pub mod artifacts;
 
 pub mod routes;
 
+pub mod rollout;
+
 pub mod store;
 
 pub mod capture;
@@ -36,5 +38,7 @@ pub mod pipeline;
 pub mod notify;
 
 pub mod mlflow;
+
+pub mod rollout_driver;
 
 pub mod trigger;

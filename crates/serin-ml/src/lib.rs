@@ -20,3 +20,5 @@ pub mod evaluate;
 pub mod train;
 
 pub mod model;
+
+pub mod sequential;

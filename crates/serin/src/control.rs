@@ -14,6 +14,7 @@ use serin_core::engine::{Engine, EngineOptions, Moments};
 use serin_core::mlflow::{MIRRORED, Mirror, MirrorChannel, MlflowSettings};
 use serin_core::notify::{Outbox, subscriptions};
 use serin_core::pipeline::{PipelineOptions, project_settings, works};
+use serin_core::rollout_driver::{Rollouts, RolloutsOptions};
 use serin_core::routes::RoutesFile;
 use serin_core::runtime::ProcessRuntime;
 use serin_core::store::{Project, SqliteStore, Store};
@@ -43,8 +44,9 @@ pub struct Control {
     pub artifacts: Arc<Artifacts>,
     pub routes: Arc<RoutesFile>,
     pub moments: Arc<Moments>,
-    // Fields go in this order: nothing asks for runs, then nothing does them, then nothing is told.
+    // Fields go in this order: nothing asks for runs, then nothing goes on or does them, then nothing is told.
     pub triggers: Triggers,
+    _rollouts: Rollouts,
     pub engine: Engine,
     _outbox: Outbox,
     /// The kernel lets go of it when the process dies.
@@ -69,10 +71,11 @@ impl Control {
         let artifacts = Arc::new(Artifacts::open(&data_directory, clock.now())?);
         let routes = Arc::new(RoutesFile::open(&data_directory)?);
         remove_leftovers(&data_directory);
+        let jobs = Arc::new(ProcessRuntime::new(program.clone(), clock.clone()));
         let works = works(PipelineOptions {
             data_directory: data_directory.clone(),
             artifacts: artifacts.clone(),
-            jobs: Arc::new(ProcessRuntime::new(program.clone(), clock.clone())),
+            jobs: jobs.clone(),
             program,
             routes: routes.clone(),
         });
@@ -106,6 +109,17 @@ impl Control {
             routes.publish(&document)?;
         }
         let outbox = Outbox::start(subscriptions, store.clone(), moments.clone())?;
+        let reign = engine.waker();
+        let rollouts = Rollouts::start(RolloutsOptions {
+            store: store.clone(),
+            routes: routes.clone(),
+            artifacts: artifacts.clone(),
+            jobs,
+            moments: moments.clone(),
+            clock: clock.clone(),
+            data_directory: data_directory.clone(),
+            epoch: Box::new(move || reign.epoch()),
+        })?;
         let triggers = Triggers::start(TriggerOptions {
             store: store.clone(),
             artifacts: artifacts.clone(),
@@ -121,6 +135,7 @@ impl Control {
             routes,
             moments,
             triggers,
+            _rollouts: rollouts,
             engine,
             _outbox: outbox,
             _lock: lock,

@@ -11,13 +11,16 @@ use serin_core::clock::Timestamp;
 use serin_core::digest::Digest;
 use serin_core::domain::{
     Approval, ApprovalNumber, Attempt, Decided, DecisionNumber, Epoch, Event, EventKind, Lease, ModelVersion,
-    Notice, Pipeline, Refusal, Run, RunNumber, RunState, VersionNumber, VersionState, Wish, WishOutcome,
+    Notice, Pipeline, Refusal, RolloutNumber, Run, RunNumber, RunState, VersionNumber, VersionState, Wish,
+    WishOutcome,
 };
-use serin_core::routes::RouteDocument;
+use serin_core::rollout::{Command, Rollout, Unacceptable};
+use serin_core::routes::{self, RouteDocument};
 use serin_core::store::{
-    DecisionRecord, DeploymentRecord, Hold, ListOptions, Moment, MonitorRecord, NewDecision, NewTrial,
-    NewVersion, Project, Reign, RouteChange, ServedPeriod, SqliteStore, StepEnd, Store, StoreError,
-    TrialRecord, TriggerRecord, TriggerState, WishRules,
+    AlarmRecord, AlarmState, DecisionRecord, DeploymentRecord, Hold, ListOptions, Moment, MonitorRecord,
+    NewDecision, NewRollout, NewTrial, NewVersion, Project, Reign, RolloutAdvance, RouteChange, ServedPeriod,
+    SqliteStore, StepEnd, Store, StoreError, StoredRollout, TrialRecord, TriggerRecord, TriggerState,
+    WishRules,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -119,6 +122,10 @@ verbs! {
         fn served_periods(version: VersionNumber) -> Vec<ServedPeriod>;
         fn served_before(run: RunNumber, endpoint: &str) -> Vec<(String, f64, VersionNumber)>;
         fn monitors() -> Vec<MonitorRecord>;
+        fn rollouts(list: &ListOptions) -> Vec<StoredRollout>;
+        fn rollout(number: RolloutNumber) -> Option<StoredRollout>;
+        fn rollout_of(run: RunNumber, step: &str) -> Option<StoredRollout>;
+        fn alarms(project: &str) -> Vec<AlarmRecord>;
         fn trials(list: &ListOptions) -> Vec<TrialRecord>;
         fn decision(number: DecisionNumber) -> Option<DecisionRecord>;
         fn decisions(list: &ListOptions) -> Vec<DecisionRecord>;
@@ -152,6 +159,11 @@ verbs! {
         fn change_routes(hold: &Hold, change: &RouteChange, at: Moment) -> RouteDocument;
         fn continue_routes(known: &RouteDocument, at: Moment) -> Option<RouteDocument>;
         fn remove_routes(project: &str, stage: Option<&str>, by: &str, at: Moment) -> Option<RouteDocument>;
+        fn begin_rollout(hold: &Hold, new: &NewRollout, at: Moment) -> StoredRollout;
+        fn advance_rollout(epoch: Epoch, advance: &RolloutAdvance, at: Moment) -> Option<StoredRollout>;
+        fn command_rollout(number: RolloutNumber, command: Command, by: &str, reason: &str, at: Moment) -> Option<std::result::Result<Rollout, Unacceptable>>;
+        fn set_drill(endpoint: &str, version: VersionNumber, faults: Option<&routes::Faults>, by: &str, at: Moment) -> RouteDocument;
+        fn set_alarm(project: &str, name: &str, state: AlarmState, reason: &str, at: Moment) -> ();
         fn switch_monitor(hold: &Hold, monitor: &MonitorRecord, at: Moment) -> ();
         fn put_trial(hold: &Hold, trial: &NewTrial, at: Moment) -> ();
         fn record_decision(hold: Option<&Hold>, decision: &NewDecision, at: Moment) -> DecisionNumber;

@@ -178,6 +178,7 @@ fn pipeline() -> Result<Pipeline, Box<dyn Error>> {
         retry,
         time_limit_seconds: 20,
         is_reusable: false,
+        only_waits: false,
     };
     Ok(Pipeline::new(STEPS.iter().map(plan).collect())?)
 }

@@ -9,6 +9,8 @@ mod notify;
 mod origin;
 mod pipeline;
 pub mod raw;
+mod rollout;
+mod sagemaker;
 mod serve;
 mod triggers;
 
@@ -21,6 +23,7 @@ pub use check::{CheckSettings, DataSettings, Settings, parse_duration};
 pub use notify::{ExperimentSettings, MailSecurity, MailSettings, NotifySettings, WebhookSettings};
 pub use origin::Origin;
 pub use pipeline::{CommandSettings, PipelineSettings, SourceSettings, StageSettings};
+pub use rollout::{HookSettings, LONGEST_ROLLOUT, RolloutSettings, RolloutStep, WithoutEvidence};
 pub use serve::{EndpointSettings, ONLY_VARIANT, ServeSettings, VariantSettings, is_name};
 pub use triggers::TriggerSettings;
 

@@ -10,6 +10,7 @@ use super::ConfigError;
 use super::capture::bytes;
 use super::check::{Place, non_empty};
 use super::raw::{RawCommand, RawConfig, RawPipeline, RawStage};
+use super::rollout::{self, RolloutSettings};
 use crate::domain::RetryPolicy;
 
 /// Most stages of a pipeline.
@@ -52,7 +53,7 @@ pub struct SourceSettings {
 }
 
 /// A place that is deployed to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StageSettings {
     pub name: String,
     /// A person is asked before.
@@ -62,6 +63,9 @@ pub struct StageSettings {
     pub four_eyes: bool,
     /// Golden rows asked over HTTP after a deployment.
     pub smoke_rows: usize,
+    /// How traffic goes over to a new version. Plans that were frozen before there were rollouts have none.
+    #[serde(default)]
+    pub rollout: RolloutSettings,
 }
 
 /// A step of the user's own.
@@ -89,7 +93,7 @@ pub(super) fn check(raw: &RawConfig, folder: &Path, at: &Place<'_>) -> Result<Pi
             folder: source.folder.clone().unwrap_or_default(),
             token_file: path("source.token_file", &source.token_file),
         },
-        stages: stages(raw, at)?,
+        stages: stages(raw, folder, at)?,
         newest_wins: pipeline.newest_wins.unwrap_or(true),
         waiting_limit: at.within("pipeline.waiting_limit", pipeline.waiting_limit.unwrap_or(20), 1, 1_000)?,
         retrain_unchanged: pipeline.retrain_unchanged.unwrap_or(false),
@@ -100,7 +104,7 @@ pub(super) fn check(raw: &RawConfig, folder: &Path, at: &Place<'_>) -> Result<Pi
     })
 }
 
-fn stages(raw: &RawConfig, at: &Place<'_>) -> Result<Vec<StageSettings>, ConfigError> {
+fn stages(raw: &RawConfig, folder: &Path, at: &Place<'_>) -> Result<Vec<StageSettings>, ConfigError> {
     const KEY: &str = "pipeline.stages";
     let names = raw.pipeline.stages.clone().unwrap_or_default();
     if names.is_empty() || names.len() > STAGES_LIMIT {
@@ -119,10 +123,18 @@ fn stages(raw: &RawConfig, at: &Place<'_>) -> Result<Vec<StageSettings>, ConfigE
         let fix = "add it to pipeline.stages, or remove the table";
         return Err(at.error(&format!("stages.{name}"), "is no stage of the pipeline", fix));
     }
-    names.into_iter().map(|name| stage(&name, raw.stages.get(&name), at)).collect()
+    let last = names.len() - 1;
+    let checked = names.iter().enumerate();
+    checked.map(|(i, name)| stage(name, i == last, raw.stages.get(name), folder, at)).collect()
 }
 
-fn stage(name: &str, raw: Option<&RawStage>, at: &Place<'_>) -> Result<StageSettings, ConfigError> {
+fn stage(
+    name: &str,
+    is_last: bool,
+    raw: Option<&RawStage>,
+    folder: &Path,
+    at: &Place<'_>,
+) -> Result<StageSettings, ConfigError> {
     let raw = raw.cloned().unwrap_or_default();
     let key = |key: &str| format!("stages.{name}.{key}");
     Ok(StageSettings {
@@ -131,6 +143,7 @@ fn stage(name: &str, raw: Option<&RawStage>, at: &Place<'_>) -> Result<StageSett
         approval_valid: at.duration(&key("approval_valid"), raw.approval_valid.as_deref().unwrap_or("7d"))?,
         four_eyes: raw.four_eyes.unwrap_or(false),
         smoke_rows: at.within(&key("smoke_rows"), raw.smoke_rows.unwrap_or(100), 1, SMOKE_ROWS_LIMIT)?,
+        rollout: rollout::check(name, is_last, &raw.rollout, folder, at)?,
     })
 }
 

@@ -187,6 +187,54 @@ pub struct RawStage {
     pub approval_valid: Option<String>,
     pub four_eyes: Option<bool>,
     pub smoke_rows: Option<usize>,
+    #[serde(default)]
+    pub rollout: RawRollout,
+}
+
+/// `[stages.NAME.rollout]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawRollout {
+    pub preset: Option<String>,
+    pub steps: Option<Vec<RawRolloutStep>>,
+    pub deployment_config: Option<toml::Value>,
+    pub final_bake: Option<String>,
+    pub min_requests: Option<u64>,
+    pub evidence_wait: Option<String>,
+    pub without_evidence: Option<String>,
+    pub max_duration: Option<String>,
+    pub mirror: Option<String>,
+    pub probation: Option<String>,
+    pub hold: Option<String>,
+    pub auto_rollback: Option<bool>,
+    pub latency_factor: Option<f64>,
+    pub latency_floor: Option<String>,
+    pub class_mix: Option<f64>,
+    pub confidence: Option<f64>,
+    pub disagreement: Option<f64>,
+    pub alarms: Option<Vec<String>>,
+    pub before_traffic: Option<Vec<RawHook>>,
+    pub after_traffic: Option<Vec<RawHook>>,
+}
+
+/// One of `steps` of a rollout.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawRolloutStep {
+    pub weight: f64,
+    pub bake: Option<String>,
+}
+
+/// One of the hooks of a rollout.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawHook {
+    pub check: Option<String>,
+    pub command: Option<Vec<String>>,
+    pub url: Option<String>,
+    pub secret_file: Option<String>,
+    pub allow_hosts: Option<Vec<String>>,
+    pub time_limit: Option<String>,
 }
 
 /// `[steps]`

@@ -11,7 +11,7 @@ mod wish;
 
 pub use approval::{Approval, ApprovalState, ApprovalSubject, Decided, Refusal, Verdict};
 pub use event::{Event, EventKind, Notice};
-pub use numbers::{ApprovalNumber, DecisionNumber, Epoch, Lease, RunNumber, VersionNumber};
+pub use numbers::{ApprovalNumber, DecisionNumber, Epoch, Lease, RolloutNumber, RunNumber, VersionNumber};
 pub use pipeline::{InvalidPipeline, Pipeline, RetryPolicy, StepPlan};
 pub use run::{Attempt, AttemptEnd, Failure, Run, RunKind, RunState, Step, StepState};
 pub use version::{ModelVersion, VersionState};

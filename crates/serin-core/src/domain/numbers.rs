@@ -45,6 +45,10 @@ number!(
     DecisionNumber
 );
 number!(
+    /// A rollout, counted from 1 within a data directory.
+    RolloutNumber
+);
+number!(
     /// A reign of an engine over a data directory, the fencing token of everything it writes; also the number of a document of
     /// routes. Only grows.
     Epoch

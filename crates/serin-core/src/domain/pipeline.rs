@@ -35,6 +35,10 @@ pub struct StepPlan {
     pub time_limit_seconds: u64,
     /// Whether the same inputs may take an earlier run's output.
     pub is_reusable: bool,
+    /// It waits for something that goes on by itself, for hours perhaps: it takes no place among the steps that work, and
+    /// its run holds up no other.
+    #[serde(default)]
+    pub only_waits: bool,
 }
 
 /// How a failed attempt is followed by another. The defaults are those of SageMaker Pipelines.
@@ -150,6 +154,7 @@ mod tests {
             retry: RetryPolicy::default(),
             time_limit_seconds: 60,
             is_reusable: false,
+            only_waits: false,
         }
     }
 

@@ -96,9 +96,10 @@ pub fn decide(view: &View<'_>) -> Vec<Action> {
     let mut actions: Vec<_> = view.held.iter().filter_map(|held| stopping(view, held)).collect();
     actions.extend(view.runs.iter().flat_map(|run| orphans(view, run)));
 
-    let mut free = view.steps_limit.saturating_sub(view.held.len());
+    let works = |held: &&Held| held_step(view, held).is_none_or(|(_, _, plan)| !plan.only_waits);
+    let mut free = view.steps_limit.saturating_sub(view.held.iter().filter(works).count());
     let has_begun = |run: &&Run| run.state != RunState::Waiting;
-    let works = |run: &&Run| has_begun(run) && !only_asks(run);
+    let works = |run: &&Run| has_begun(run) && !only_waits(run);
     let mut taken: BTreeSet<_> = view.runs.iter().filter(works).map(lane).collect();
     for run in view.runs {
         let number = run.number;
@@ -111,8 +112,12 @@ pub fn decide(view: &View<'_>) -> Vec<Action> {
         match course(run, view) {
             Course::End(state) => actions.push(Action::End { run: number, state }),
             Course::Go(mut steps) => {
-                steps.truncate(free);
-                free -= steps.len();
+                steps.retain(|step| {
+                    let waits = run.pipeline.step(step).is_some_and(|plan| plan.only_waits);
+                    let has_place = waits || free > 0;
+                    free -= usize::from(has_place && !waits);
+                    has_place
+                });
                 actions.extend(steps.into_iter().map(|step| Action::Claim { run: number, step }));
             }
         }
@@ -182,11 +187,14 @@ fn lane(run: &Run) -> (&str, bool) {
     (&run.project, run.kind == RunKind::Train)
 }
 
-/// Whether nothing happens in a run before a person answered: days may pass, and others need not wait for that.
-fn only_asks(run: &Run) -> bool {
+/// Whether nothing happens in a run before a person answered, or something else went on that takes its time: days may pass,
+/// and others need not wait for that.
+fn only_waits(run: &Run) -> bool {
     let is_asking = |step: &Step| matches!(step.state, StepState::Asking { .. });
     let is_busy = |step: &Step| matches!(step.state, StepState::Running { .. } | StepState::Retrying { .. });
-    run.steps.iter().any(is_asking) && !run.steps.iter().any(is_busy)
+    let waits = |step: &Step| run.pipeline.step(&step.name).is_some_and(|plan| plan.only_waits);
+    let is_waiting = |step: &Step| is_asking(step) || (is_busy(step) && waits(step));
+    run.steps.iter().any(is_waiting) && !run.steps.iter().any(|step| is_busy(step) && !waits(step))
 }
 
 fn stopping(view: &View<'_>, held: &Held) -> Option<Action> {

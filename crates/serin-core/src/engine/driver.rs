@@ -190,6 +190,12 @@ impl Drop for Engine {
 }
 
 impl Waker {
+    /// The reign of the engine, while it reigns.
+    #[must_use]
+    pub fn epoch(&self) -> Option<Epoch> {
+        self.0.state().status.epoch
+    }
+
     /// Wakes it.
     pub fn wake(&self) {
         self.0.wake();

@@ -19,6 +19,8 @@ use crate::secret;
 
 /// Keys at one time: the new one and the old one.
 const KEYS_LIMIT: usize = 2;
+/// Of an answer that is read.
+const ANSWER_LIMIT_BYTES: u64 = 64 << 10;
 
 /// A webhook as written in the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,23 +119,36 @@ impl Channel for WebhookChannel {
     }
 
     fn send(&self, notice: &Notice) -> Result<(), SendError> {
-        let body = body(notice).to_string();
+        // What it says is nobody's business here, and is not read.
+        self.post(&notice.id, &body(notice).to_string()).map(drop)
+    }
+}
+
+impl WebhookChannel {
+    /// Asks the receiver something, signed as notices are, and reads the beginning of its answer.
+    ///
+    /// # Errors
+    /// As for notices; an answer that is no text is an empty one.
+    pub fn ask(&self, id: &str, question: &serde_json::Value) -> Result<String, SendError> {
+        let mut answer = self.post(id, &question.to_string())?;
+        Ok(answer.body_mut().with_config().limit(ANSWER_LIMIT_BYTES).read_to_string().unwrap_or_default())
+    }
+
+    fn post(&self, id: &str, body: &str) -> Result<ureq::http::Response<ureq::Body>, SendError> {
         let seconds = self.clock.now().0.div_euclid(1_000_000);
         let keys = self.keys()?;
-        let signatures: Vec<String> =
-            keys.iter().map(|key| key.sign(&notice.id, seconds, body.as_bytes())).collect();
+        let signatures: Vec<String> = keys.iter().map(|key| key.sign(id, seconds, body.as_bytes())).collect();
         let request = self
             .agent
             .post(&self.settings.url)
             .header("content-type", "application/json")
-            .header("webhook-id", &notice.id)
+            .header("webhook-id", id)
             .header("webhook-timestamp", seconds.to_string())
             .header("webhook-signature", signatures.join(" "));
-        let answer = request.send(&body).map_err(|error| unanswered(error, self.settings.time_limit))?;
-        // What it says is nobody's business here, and is not read.
+        let answer = request.send(body).map_err(|error| unanswered(error, self.settings.time_limit))?;
         let status = answer.status().as_u16();
         match status {
-            200..=299 => Ok(()),
+            200..=299 => Ok(answer),
             300..=399 => Err(SendError::Redirected { status }),
             _ => {
                 let header = answer.headers().get("retry-after").and_then(|value| value.to_str().ok());

@@ -1,5 +1,5 @@
-//! `deploy`: a stage serves another version. The change is one document of routes; the step ends once the gateway follows
-//! it. A gateway that refuses it leaves the stage as it was.
+//! `deploy`: a stage serves another version. A new one takes over by a rollout, which the step begins and waits for; going
+//! back, or bringing what serves already, is one document of routes. A gateway that refuses leaves the stage as it was.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::documents::{BuildOutput, DeployOutput, ServedVariant};
 use super::http;
+use super::rollout;
 use super::shape::WORK_VERSION;
 use super::workshop::{Workshop, deploy_request, is_last_attempt};
 use crate::causes::in_one_line;
@@ -55,53 +56,78 @@ impl Work for Deploy {
         let change = RouteChange {
             project: task.run.project.clone(),
             stage: stage.to_owned(),
-            endpoint: endpoint.clone(),
+            endpoint,
             variants: vec![(ONLY_VARIANT.to_owned(), 1.0, version.number)],
             is_return: task.run.kind == RunKind::Rollback,
             by,
             reason,
             part: "deploy",
         };
-        let document = task.store.change_routes(task.hold, &change, task.moments.now())?;
-        let previous = task.store.served_before(task.run.number, &endpoint)?;
-        let deployed = DeployOutput {
-            stage: stage.to_owned(),
-            endpoint,
-            epoch: document.epoch().0,
-            versions: vec![version.number],
-            previous: previous
-                .into_iter()
-                .map(|(name, weight, version)| ServedVariant { name, weight, version })
-                .collect(),
-            applied: task.moments.now().wall,
+        let serving = rollout::serving(task, &change.endpoint)?;
+        let is_same = serving.as_ref().is_some_and(|model| model.bundle == version.bundle);
+        let deployed = match change.is_return || is_same {
+            true => at_once(shop, task, &version, &change)?,
+            false => rollout::roll_out(shop, task, &version, &change, serving.as_ref())?,
         };
-        task.log.line(&format!(
-            "routes {} say: {} serves version {}",
-            document.epoch(),
-            deployed.endpoint,
-            version.number
-        ));
-        shop.routes.publish(&document)?;
-        match follow(shop, task, document.epoch()) {
-            Ok(Ok(())) => {}
-            Ok(Err(reason)) => {
-                let said = format!("the gateway refused version {}: {reason}", version.number);
-                go_back(shop, task, &deployed, &said, Blame::Version)?;
-                return Err(WorkError::failed("gateway_refused", reason));
-            }
-            Err(error) => {
-                // What no gateway took up is not left for one that comes later.
-                if error == WorkError::Stopped || is_last_attempt(task) {
-                    let said = format!("version {} did not come to serve: {error}", version.number);
-                    go_back(shop, task, &deployed, &said, Blame::Nobody)?;
-                }
-                return Err(error);
-            }
-        }
-        let deployed = DeployOutput { applied: task.moments.now().wall, ..deployed };
         let output = shop.put(deployed)?;
         Ok(StepEnd::Succeeded { output, key: None, reused_from: None, further: Vec::new() })
     }
+}
+
+/// All requests go to the version as soon as the gateway follows.
+fn at_once(
+    shop: &Workshop,
+    task: &Task<'_>,
+    version: &ModelVersion,
+    change: &RouteChange,
+) -> Result<DeployOutput, WorkError> {
+    let document = task.store.change_routes(task.hold, change, task.moments.now())?;
+    let deployed = deployed(task, change, document.epoch(), version.number)?;
+    task.log.line(&format!(
+        "routes {} say: {} serves version {}",
+        document.epoch(),
+        deployed.endpoint,
+        version.number
+    ));
+    shop.routes.publish(&document)?;
+    match follow(shop, task, document.epoch()) {
+        Ok(Ok(())) => {}
+        Ok(Err(reason)) => {
+            let said = format!("the gateway refused version {}: {reason}", version.number);
+            go_back(shop, task, &deployed, &said, Blame::Version)?;
+            return Err(WorkError::failed("gateway_refused", reason));
+        }
+        Err(error) => {
+            // What no gateway took up is not left for one that comes later.
+            if error == WorkError::Stopped || is_last_attempt(task) {
+                let said = format!("version {} did not come to serve: {error}", version.number);
+                go_back(shop, task, &deployed, &said, Blame::Nobody)?;
+            }
+            return Err(error);
+        }
+    }
+    Ok(DeployOutput { applied: task.moments.now().wall, ..deployed })
+}
+
+/// What the step leaves behind once `version` serves.
+pub(super) fn deployed(
+    task: &Task<'_>,
+    change: &RouteChange,
+    epoch: Epoch,
+    version: VersionNumber,
+) -> Result<DeployOutput, WorkError> {
+    let previous = task.store.served_before(task.run.number, &change.endpoint)?;
+    Ok(DeployOutput {
+        stage: change.stage.clone(),
+        endpoint: change.endpoint.clone(),
+        epoch: epoch.0,
+        versions: vec![version],
+        previous: previous
+            .into_iter()
+            .map(|(name, weight, version)| ServedVariant { name, weight, version })
+            .collect(),
+        applied: task.moments.now().wall,
+    })
 }
 
 /// The version is what was registered, answers its golden rows, and nobody rejected it.

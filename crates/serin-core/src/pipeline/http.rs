@@ -7,31 +7,56 @@ use ureq::tls::TlsConfig;
 
 /// How long an answer may take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+/// How long a look may take that is made every second.
+const SOON: Duration = Duration::from_secs(2);
 /// Largest answer read.
 const ANSWER_LIMIT_BYTES: u64 = 64 << 20;
 
 /// A status, the model version that answered, and the body.
-pub(super) struct Reply {
-    pub(super) status: u16,
-    pub(super) model_version: Option<String>,
-    pub(super) body: String,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) model_version: Option<String>,
+    pub(crate) body: String,
 }
 
 /// The body of a page.
-pub(super) fn get(url: &str) -> Result<String, String> {
-    let mut response = agent().get(url).call().map_err(|error| error.to_string())?;
+pub(crate) fn get(url: &str) -> Result<String, String> {
+    get_within(ANSWER_LIMIT, url)
+}
+
+/// The body of a page that is there at once, or not at all.
+pub(crate) fn get_soon(url: &str) -> Result<String, String> {
+    get_within(SOON, url)
+}
+
+fn get_within(limit: Duration, url: &str) -> Result<String, String> {
+    let mut response = agent_within(limit).get(url).call().map_err(|error| error.to_string())?;
     let status = response.status();
     let body = read(&mut response)?;
     if status.is_success() { Ok(body) } else { Err(format!("{status}: {}", beginning(&body))) }
 }
 
-/// The reply to posted rows.
-pub(super) fn post(url: &str, content_type: &str, inference_id: &str, body: &[u8]) -> Result<Reply, String> {
-    let request = agent()
+/// The reply to posted rows, by the variant that the weights choose.
+pub(crate) fn post(url: &str, content_type: &str, inference_id: &str, body: &[u8]) -> Result<Reply, String> {
+    post_to(url, None, content_type, inference_id, body)
+}
+
+/// The reply to posted rows, by this variant whatever its weight.
+pub(crate) fn post_to(
+    url: &str,
+    variant: Option<&str>,
+    content_type: &str,
+    inference_id: &str,
+    body: &[u8],
+) -> Result<Reply, String> {
+    let mut request = agent_within(ANSWER_LIMIT)
         .post(url)
         .header("content-type", content_type)
         .header("accept", "application/json")
         .header("x-amzn-sagemaker-inference-id", inference_id);
+    if let Some(variant) = variant {
+        request = request.header("x-amzn-sagemaker-target-variant", variant);
+    }
     let mut response = request.send(body).map_err(|error| error.to_string())?;
     let model_version = response.headers().get("x-serin-model-version");
     let model_version = model_version.and_then(|value| value.to_str().ok()).map(str::to_owned);
@@ -39,7 +64,7 @@ pub(super) fn post(url: &str, content_type: &str, inference_id: &str, body: &[u8
 }
 
 /// The beginning of what was said, for a message.
-pub(super) fn beginning(text: &str) -> String {
+pub(crate) fn beginning(text: &str) -> String {
     text.chars().take(200).collect()
 }
 
@@ -48,12 +73,12 @@ fn read(response: &mut ureq::http::Response<ureq::Body>) -> Result<String, Strin
     body.read_to_string().map_err(|error| error.to_string())
 }
 
-fn agent() -> Agent {
+fn agent_within(limit: Duration) -> Agent {
     // The address comes from the data directory, which only its owner writes; the certificate of a gateway on loopback
     // names the public host.
     let tls = TlsConfig::builder().disable_verification(true).build();
     Agent::config_builder()
-        .timeout_global(Some(ANSWER_LIMIT))
+        .timeout_global(Some(limit))
         .http_status_as_error(false)
         .max_redirects(0)
         .proxy(None)

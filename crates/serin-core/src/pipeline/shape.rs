@@ -1,7 +1,7 @@
 //! Which steps a run has. The first two are always the same; what comes behind them follows from the settings of the
 //! commit that is built.
 
-use crate::config::{PipelineSettings, StageSettings};
+use crate::config::{LONGEST_ROLLOUT, PipelineSettings, StageSettings};
 use crate::domain::{Pipeline, RetryPolicy, StepPlan};
 
 /// The version of every work's meaning, until one changes.
@@ -75,6 +75,7 @@ impl Shape {
             retry: self.retry,
             time_limit_seconds: seconds,
             is_reusable: false,
+            only_waits: false,
         }
     }
 
@@ -90,7 +91,8 @@ impl Shape {
     }
 
     fn deployment(&self, stage: &str, before: Option<&str>) -> Vec<StepPlan> {
-        let deploy = self.step("deploy", stage, before.as_slice(), SHORT_SECONDS);
+        let longest = LONGEST_ROLLOUT.as_secs() + SHORT_SECONDS;
+        let deploy = StepPlan { only_waits: true, ..self.step("deploy", stage, before.as_slice(), longest) };
         let smoke = self.step("smoke", stage, &[&deploy.name], SHORT_SECONDS);
         let monitor = self.step("monitor", stage, &[&smoke.name], SHORT_SECONDS);
         vec![deploy, smoke, monitor]

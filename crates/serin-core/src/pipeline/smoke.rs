@@ -21,7 +21,7 @@ use crate::store::StepEnd;
 const ASKED_AGAIN: usize = 20;
 const PAUSE: Duration = Duration::from_millis(500);
 /// Statuses that say nothing about the version.
-const BUSY: [u16; 3] = [408, 429, 503];
+pub(crate) const BUSY: [u16; 3] = [408, 429, 503];
 /// Golden rows asked in a run that has no plan of its own.
 const ROWS: usize = 100;
 
@@ -115,7 +115,15 @@ fn ask(
                 let said = format!("it answers {}: {}", reply.status, http::beginning(&reply.body));
                 problem = WorkError::passing("gateway_busy", said);
             }
-            Ok(reply) => return Ok(compare(&reply, version, bundle, golden, deployed)),
+            Ok(reply) => {
+                let compared = compare(&reply, version, bundle, golden);
+                let smoke = |largest_difference| SmokeOutput {
+                    endpoint: deployed.endpoint.clone(),
+                    rows: golden.len(),
+                    largest_difference,
+                };
+                return Ok(compared.map(smoke));
+            }
             Err(error) => problem = error,
         }
         task.pause(PAUSE)?;
@@ -123,13 +131,13 @@ fn ask(
     Err(problem)
 }
 
-fn compare(
+/// The largest difference of a probability; the error is what is wrong with the answers.
+pub(crate) fn compare(
     reply: &http::Reply,
     version: &ModelVersion,
     bundle: &Bundle,
     golden: &[GoldenRow],
-    deployed: &DeployOutput,
-) -> Result<SmokeOutput, String> {
+) -> Result<f64, String> {
     if reply.status != 200 {
         return Err(format!("it answers {}: {}", reply.status, http::beginning(&reply.body)));
     }
@@ -159,11 +167,11 @@ fn compare(
             return Err(format!("golden row {row} is decided as {}", prediction.class));
         }
     }
-    Ok(SmokeOutput { endpoint: deployed.endpoint.clone(), rows: golden.len(), largest_difference })
+    Ok(largest_difference)
 }
 
 /// Rows as a caller would send them; a missing value is an empty cell.
-fn csv(rows: &[GoldenRow]) -> String {
+pub(crate) fn csv(rows: &[GoldenRow]) -> String {
     let mut text = String::new();
     for row in rows {
         let cells: Vec<String> = row

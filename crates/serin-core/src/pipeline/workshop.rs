@@ -235,7 +235,9 @@ impl Workshop {
         let routes = task.store.routes()?;
         let routed =
             routes.as_ref().and_then(|routes| routes.endpoints().iter().find(|found| found.name == endpoint));
-        Ok(routed.is_some_and(|found| found.variants.iter().all(|variant| variant.model.number == version)))
+        let mut serving =
+            routed.into_iter().flat_map(|found| &found.variants).filter(|variant| variant.weight > 0.0);
+        Ok(routed.is_some() && serving.all(|variant| variant.model.number == version))
     }
 
     /// Where the gateway answers.

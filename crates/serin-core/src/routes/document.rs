@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::faults::Faults;
 use crate::clock::Timestamp;
 use crate::config::is_name;
 use crate::digest::Digest;
@@ -13,8 +14,9 @@ pub const ENDPOINTS_LIMIT: usize = 256;
 /// Most variants of an endpoint.
 pub const VARIANTS_LIMIT: usize = 16;
 
-/// The version of the format that is written.
-const FORMAT: u32 = 1;
+/// The version of the format that is written, and the oldest that is read. Version 2 added rollouts and faults.
+const FORMAT: u32 = 2;
+const OLDEST_FORMAT: u32 = 1;
 
 /// The stages that answer at the bare address of an only project, the first of them that is there.
 const DEFAULT_STAGES: [&str; 2] = ["prod", "dev"];
@@ -38,6 +40,19 @@ pub struct RoutedEndpoint {
     /// Requests with the same value of this header get the same variant.
     pub sticky_header: Option<String>,
     pub variants: Vec<RoutedVariant>,
+    /// One of the variants is on its way to take over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RoutedRollout>,
+}
+
+/// What a gateway needs to know of a rollout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoutedRollout {
+    /// What captured rows are marked with.
+    pub mark: String,
+    /// The variant that answers beside the others, unseen.
+    pub mirror: Option<String>,
 }
 
 /// A model version behind an endpoint.
@@ -48,6 +63,9 @@ pub struct RoutedVariant {
     /// Its share of the requests is its part of the sum of weights.
     pub weight: f64,
     pub model: ModelRef,
+    /// A drill is on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub faults: Option<Faults>,
 }
 
 /// A model version, and where its bundle is.
@@ -81,12 +99,16 @@ pub enum InvalidRoutes {
     StickyHeader { endpoint: String, header: String },
     #[error("there is no endpoint {name:?} to answer at the bare address")]
     Default { name: String },
+    #[error("endpoint {endpoint:?} has no variant {variant:?} to answer beside the others")]
+    Mirror { endpoint: String, variant: String },
+    #[error("endpoint {endpoint:?}: a drill has a number out of its range, or no fault")]
+    Faults { endpoint: String },
 }
 
 /// A document that cannot be read.
 #[derive(Debug, Error)]
 pub(super) enum Unreadable {
-    #[error("the document has format {found}, and this program knows {FORMAT}")]
+    #[error("the document has format {found}, and this program knows {OLDEST_FORMAT} to {FORMAT}")]
     Format { found: u32 },
     #[error("it holds no route document")]
     Syntax(#[source] serde_json::Error),
@@ -103,7 +125,7 @@ struct Versioned {
 /// The format as read.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct DocumentV1 {
+struct StoredDocument {
     #[expect(dead_code, reason = "was looked at before")]
     version: u32,
     epoch: Epoch,
@@ -114,7 +136,7 @@ struct DocumentV1 {
 
 /// The same as written.
 #[derive(Serialize)]
-struct DocumentV1Ref<'a> {
+struct StoredDocumentRef<'a> {
     version: u32,
     epoch: Epoch,
     created: Timestamp,
@@ -195,7 +217,7 @@ impl RouteDocument {
     /// As it is stored.
     pub(super) fn to_json(&self) -> String {
         let Self { epoch, created, endpoints, default } = self;
-        let document = DocumentV1Ref {
+        let document = StoredDocumentRef {
             version: FORMAT,
             epoch: *epoch,
             created: *created,
@@ -208,10 +230,10 @@ impl RouteDocument {
 
     pub(super) fn from_json(text: &str) -> Result<Self, Unreadable> {
         let Versioned { version } = serde_json::from_str(text).map_err(Unreadable::Syntax)?;
-        if version != FORMAT {
+        if !(OLDEST_FORMAT..=FORMAT).contains(&version) {
             return Err(Unreadable::Format { found: version });
         }
-        let DocumentV1 { version: _, epoch, created, endpoints, default } =
+        let StoredDocument { version: _, epoch, created, endpoints, default } =
             serde_json::from_str(text).map_err(Unreadable::Syntax)?;
         Ok(Self::new(epoch, created, endpoints, default)?)
     }
@@ -235,6 +257,15 @@ impl RoutedEndpoint {
         let any = self.variants.iter().any(|variant| variant.weight > 0.0);
         if !any || !self.variants.iter().all(is_weight) {
             return Err(InvalidRoutes::Weights { endpoint: endpoint() });
+        }
+        let mirror = self.rollout.as_ref().and_then(|rollout| rollout.mirror.as_ref());
+        if let Some(variant) =
+            mirror.filter(|name| !self.variants.iter().any(|variant| variant.name == **name))
+        {
+            return Err(InvalidRoutes::Mirror { endpoint: endpoint(), variant: variant.clone() });
+        }
+        if !self.variants.iter().all(|variant| variant.faults.as_ref().is_none_or(Faults::is_acceptable)) {
+            return Err(InvalidRoutes::Faults { endpoint: endpoint() });
         }
         match &self.sticky_header {
             Some(header) if !is_header_name(header) => {
@@ -269,6 +300,7 @@ pub(super) mod tests {
                 artifact: Digest::of(b"file"),
                 run: Some(RunNumber(3)),
             },
+            faults: None,
         };
         RoutedEndpoint {
             name: if project == "only" { stage.to_owned() } else { format!("{project}-{stage}") },
@@ -276,6 +308,7 @@ pub(super) mod tests {
             stage: stage.to_owned(),
             sticky_header: None,
             variants: weights.iter().enumerate().map(variant).collect(),
+            rollout: None,
         }
     }
 
@@ -300,13 +333,20 @@ pub(super) mod tests {
         let stored = include_str!("../../tests/data/routes/document_v1.json").trim_end();
         let document = document(7, vec![endpoint("only", "prod", &[0.9, 0.1])]);
         assert_eq!(RouteDocument::from_json(stored).unwrap(), document);
+
+        let stored = include_str!("../../tests/data/routes/document_v2.json").trim_end();
+        let mut prod = endpoint("only", "prod", &[0.9, 0.1]);
+        prod.rollout = Some(RoutedRollout { mark: "7/step-1".into(), mirror: Some("v1".into()) });
+        prod.variants[1].faults = Some(Faults { error_rate: 0.5, ..Faults::until(Timestamp(0)) });
+        let document = super::tests::document(7, vec![prod]);
+        assert_eq!(RouteDocument::from_json(stored).unwrap(), document);
         assert_eq!(document.to_json(), stored);
     }
 
     #[test]
     fn what_is_no_document_is_refused_in_words() {
         let refused = |text: &str| RouteDocument::from_json(text).unwrap_err().to_string();
-        assert_eq!(refused("{\"version\":2}"), "the document has format 2, and this program knows 1");
+        assert_eq!(refused("{\"version\":3}"), "the document has format 3, and this program knows 1 to 2");
         let good = document(7, Vec::new()).to_json();
         for wrong in ["", "{}", &good[1..], &good.replace("default", "defualt"), &good.replace('7', "-7")] {
             assert_eq!(refused(wrong), "it holds no route document", "{wrong}");
@@ -341,6 +381,19 @@ pub(super) mod tests {
             (changed(&|e| e.variants.clear()), weights()),
             (changed(&|e| e.sticky_header = Some("a b".into())), header("a b")),
             (changed(&|e| e.sticky_header = Some("a\r\nb".into())), header("a\r\nb")),
+            (
+                changed(&|e| {
+                    e.rollout = Some(RoutedRollout { mark: String::new(), mirror: Some("x".into()) })
+                }),
+                InvalidRoutes::Mirror { endpoint: name(), variant: "x".into() },
+            ),
+            (
+                changed(&|e| {
+                    e.variants[0].faults =
+                        Some(Faults { error_rate: f64::NAN, ..Faults::until(Timestamp(0)) })
+                }),
+                InvalidRoutes::Faults { endpoint: name() },
+            ),
             (
                 changed(&|e| e.variants = vec![e.variants[0].clone(); VARIANTS_LIMIT + 1]),
                 InvalidRoutes::TooMany { what: "variants of an endpoint", limit: VARIANTS_LIMIT },

@@ -5,11 +5,14 @@
 //! is started anew while no engine, store or network is there serves what was published last.
 
 mod document;
+mod faults;
 mod file;
 mod key;
 
 pub use document::{
-    ENDPOINTS_LIMIT, InvalidRoutes, ModelRef, RouteDocument, RoutedEndpoint, RoutedVariant, VARIANTS_LIMIT,
+    ENDPOINTS_LIMIT, InvalidRoutes, ModelRef, RouteDocument, RoutedEndpoint, RoutedRollout, RoutedVariant,
+    VARIANTS_LIMIT,
 };
+pub use faults::{Faults, LATENCY_LIMIT_MILLISECONDS};
 pub use file::{FILE_LIMIT_BYTES, RoutesError, RoutesFile};
 pub use key::KeyError;

@@ -12,8 +12,9 @@ mod types;
 pub use error::StoreError;
 pub use sqlite::SqliteStore;
 pub use types::{
-    ApprovalRequest, DecisionRecord, DeploymentRecord, Hold, ListOptions, Moment, MonitorRecord, NewDecision,
-    NewTrial, NewVersion, Project, Reign, RouteChange, ServedPeriod, StepEnd, TrialRecord, TriggerRecord,
+    AlarmRecord, AlarmState, ApprovalRequest, DecisionRecord, DeploymentRecord, Hold, ListOptions, Moment,
+    MonitorRecord, NewDecision, NewRollout, NewTrial, NewVersion, Project, Reign, RolloutAdvance,
+    RolloutDecision, RouteChange, ServedPeriod, StepEnd, StoredRollout, TrialRecord, TriggerRecord,
     TriggerState, WishRules,
 };
 
@@ -24,9 +25,11 @@ use crate::clock::Timestamp;
 use crate::digest::Digest;
 use crate::domain::{
     Approval, ApprovalNumber, Attempt, Decided, DecisionNumber, Epoch, Event, EventKind, Lease, ModelVersion,
-    Notice, Pipeline, Refusal, Run, RunNumber, RunState, VersionNumber, VersionState, Wish, WishOutcome,
+    Notice, Pipeline, Refusal, RolloutNumber, Run, RunNumber, RunState, VersionNumber, VersionState, Wish,
+    WishOutcome,
 };
-use crate::routes::RouteDocument;
+use crate::rollout::{Command, Rollout, Unacceptable};
+use crate::routes::{Faults, RouteDocument};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -201,6 +204,57 @@ pub trait Store: fmt::Debug + Send + Sync {
         by: &str,
         at: Moment,
     ) -> Result<Option<RouteDocument>>;
+
+    // Rollouts
+
+    /// A version begins to take over an endpoint, with the routes that need it to be loaded. A rollout of the endpoint
+    /// that was under way ends: this one starts from nothing. The same step of the run gets the one it began.
+    fn begin_rollout(&self, hold: &Hold, new: &NewRollout, at: Moment) -> Result<StoredRollout>;
+
+    /// Stores a rollout as it goes on, with the routes, the decision and whatever else follows, unless it was changed since
+    /// it was seen: `None` then.
+    fn advance_rollout(
+        &self,
+        epoch: Epoch,
+        advance: &RolloutAdvance,
+        at: Moment,
+    ) -> Result<Option<StoredRollout>>;
+
+    /// Does what a person says. `None`: there is no such rollout.
+    fn command_rollout(
+        &self,
+        number: RolloutNumber,
+        command: Command,
+        by: &str,
+        reason: &str,
+        at: Moment,
+    ) -> Result<Option<std::result::Result<Rollout, Unacceptable>>>;
+
+    /// Rollouts, latest first.
+    fn rollouts(&self, list: &ListOptions) -> Result<Vec<StoredRollout>>;
+
+    /// One rollout.
+    fn rollout(&self, number: RolloutNumber) -> Result<Option<StoredRollout>>;
+
+    /// The last rollout that a step of a run began.
+    fn rollout_of(&self, run: RunNumber, step: &str) -> Result<Option<StoredRollout>>;
+
+    /// Injects faults into a version of an endpoint; what is served then. `None` ends the drill.
+    fn set_drill(
+        &self,
+        endpoint: &str,
+        version: VersionNumber,
+        faults: Option<&Faults>,
+        by: &str,
+        at: Moment,
+    ) -> Result<RouteDocument>;
+
+    /// Keeps the state of an alarm.
+    fn set_alarm(&self, project: &str, name: &str, state: AlarmState, reason: &str, at: Moment)
+    -> Result<()>;
+
+    /// The last word about every alarm of a project.
+    fn alarms(&self, project: &str) -> Result<Vec<AlarmRecord>>;
 
     /// Deployments, latest first.
     fn deployments(&self, list: &ListOptions) -> Result<Vec<DeploymentRecord>>;

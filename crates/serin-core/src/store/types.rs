@@ -4,12 +4,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serin_ml::sequential::Expected;
 
 use crate::clock::{Steady, Timestamp};
+use crate::config::RolloutSettings;
 use crate::digest::Digest;
 use crate::domain::{
     ApprovalSubject, DecisionNumber, Epoch, Failure, Lease, RunNumber, RunState, StepPlan, VersionNumber,
 };
+
+use crate::rollout::Rollout;
 
 /// When something happens: for people, and for waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +113,70 @@ pub struct RouteChange {
     pub reason: String,
     /// Tells one change of a step from another: a step that changes twice.
     pub part: &'static str,
+}
+
+/// A version that is to take over a stage.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewRollout {
+    pub project: String,
+    pub stage: String,
+    pub endpoint: String,
+    pub version: VersionNumber,
+    pub settings: RolloutSettings,
+    /// What it differs in from the version that serves, as far as is known.
+    pub expected: Expected,
+    /// Who answers for it: the approver, or who asked.
+    pub by: Option<String>,
+    pub reason: String,
+}
+
+/// A rollout as stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredRollout {
+    pub rollout: Rollout,
+    /// Who changes it must have seen this.
+    pub revision: u64,
+    pub ended: Option<Timestamp>,
+    pub ended_steady: Option<Steady>,
+}
+
+/// A rollout that goes on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RolloutAdvance {
+    pub rollout: Rollout,
+    pub seen: u64,
+    /// The decision with everything it was made from.
+    pub decision: Option<RolloutDecision>,
+}
+
+/// Why a rollout goes on so.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RolloutDecision {
+    pub verdict: &'static str,
+    pub explanation: String,
+    pub inputs: serde_json::Value,
+}
+
+/// The last word about an alarm.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AlarmRecord {
+    pub project: String,
+    pub name: String,
+    pub state: AlarmState,
+    pub reason: String,
+    pub time: Timestamp,
+    pub steady: Steady,
+}
+
+/// The states of an alarm, as CloudWatch calls them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AlarmState {
+    #[serde(rename = "OK")]
+    Ok,
+    #[serde(rename = "ALARM")]
+    Alarm,
+    #[serde(rename = "INSUFFICIENT_DATA")]
+    InsufficientData,
 }
 
 /// One change of an endpoint, as it was made.

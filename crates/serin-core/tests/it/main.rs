@@ -9,6 +9,7 @@ mod labels;
 mod mlflow;
 mod notify;
 mod receiver;
+mod rollout;
 mod source;
 mod store;
 mod trigger;

@@ -42,6 +42,7 @@ fn step(name: &str, after: &[&str]) -> StepPlan {
         retry: RetryPolicy::default(),
         time_limit_seconds: 60,
         is_reusable: false,
+        only_waits: false,
     }
 }
 

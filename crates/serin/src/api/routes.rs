@@ -44,7 +44,7 @@ pub struct Route {
 pub const OPENAPI: &str = "/api/v1/openapi.json";
 
 /// All addresses.
-pub static ROUTES: [Route; 44] = [
+pub static ROUTES: [Route; 49] = [
     Route::get(OPENAPI, Permission::Public),
     Route::get("/api/v1/health/live", Permission::Public),
     Route::get("/api/v1/health/ready", Permission::Public),
@@ -56,6 +56,7 @@ pub static ROUTES: [Route; 44] = [
     Route::delete("/api/v1/projects/{project}", Permission::Manage),
     Route::post("/api/v1/projects/{project}/runs", Permission::Run, Takes::Json),
     Route::post("/api/v1/projects/{project}/data", Permission::Run, Takes::File("application/zip")),
+    Route::get("/api/v1/projects/{project}/alarms", Permission::Read),
     Route::post("/api/v1/projects/{project}/alarms", Permission::Run, Takes::Json),
     // Whoever has the secret of the webhook signs with it.
     Route::post("/api/v1/projects/{project}/hooks/push", Permission::Public, Takes::File("application/json")),
@@ -89,6 +90,11 @@ pub static ROUTES: [Route; 44] = [
     Route::get("/api/v1/served", Permission::Read),
     Route::post("/api/v1/projects/{project}/stages/{stage}/deploy", Permission::Deploy, Takes::Json),
     Route::post("/api/v1/projects/{project}/stages/{stage}/rollback", Permission::Deploy, Takes::Json),
+    Route::post("/api/v1/projects/{project}/stages/{stage}/drill", Permission::Deploy, Takes::Json),
+    // Rollouts
+    Route::get("/api/v1/rollouts", Permission::Read),
+    Route::get("/api/v1/rollouts/{rollout}", Permission::Read),
+    Route::post("/api/v1/rollouts/{rollout}/commands", Permission::Deploy, Takes::Json),
     // History
     Route::get("/api/v1/events", Permission::Read),
     Route::get("/api/v1/decisions", Permission::Read),

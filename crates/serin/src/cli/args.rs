@@ -8,6 +8,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum, ValueHint};
 use serin_core::clock::Timestamp;
 
 use super::control::args::PipelineCommand;
+use super::simulate::SimulateCommand;
 use super::step::StepCommand;
 use super::up::UpArgs;
 
@@ -73,6 +74,9 @@ pub enum Command {
     Gateway(GatewayArgs),
     #[command(flatten)]
     Pipeline(PipelineCommand),
+    /// What a policy would do, in virtual time
+    #[command(subcommand)]
+    Simulate(SimulateCommand),
     /// Ask the inference table in SQL, reading only
     Query(QueryArgs),
     /// Captured answers: how they are doing, export, deletion

@@ -22,6 +22,7 @@ mod query;
 mod report;
 pub mod serve;
 mod settings;
+mod simulate;
 mod step;
 mod supervise;
 mod threads;
@@ -65,6 +66,7 @@ fn dispatch(command: &Command) -> anyhow::Result<Exit> {
         Command::Serve(args) => serve::run(args),
         Command::Gateway(args) => gateway::run(args),
         Command::Pipeline(command) => control::run(command),
+        Command::Simulate(command) => simulate::run(command),
         Command::Query(args) => query::run(args),
         Command::Capture(command) => capture::run(command),
         Command::Labels(command) => labels::run(command),

@@ -25,6 +25,7 @@ use super::refusal::{self, Dialect};
 use super::sent::Sent;
 use super::server::{BindError, check_loopback};
 use super::service::{Gateway, json_response};
+use serin_core::rollout_driver::EVIDENCE;
 
 /// Open connections; further ones wait in the kernel's queue.
 const CONNECTIONS: usize = 256;
@@ -115,9 +116,11 @@ async fn serve(listener: StdListener, gateway: Arc<Gateway>) -> io::Result<()> {
 
 fn answer(gateway: &Gateway, request: &Request<Incoming>) -> Response<Sent> {
     let path = request.uri().path();
-    if !["/metrics", "/health/live", "/health/ready", "/routes"].contains(&path) {
-        let problem =
-            Problem::new(Code::NotFound, "there is /metrics, /health/live, /health/ready and /routes");
+    if !["/metrics", "/health/live", "/health/ready", "/routes", EVIDENCE].contains(&path) {
+        let problem = Problem::new(
+            Code::NotFound,
+            "there is /metrics, /health/live, /health/ready, /routes and /evidence",
+        );
         return refusal::response(Dialect::Plain, &problem, None, Version::HTTP_11);
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -130,6 +133,7 @@ fn answer(gateway: &Gateway, request: &Request<Incoming>) -> Response<Sent> {
             *response.body_mut() = Sent::from(gateway.metrics_text());
         }
         "/routes" => return json_response(&routes(gateway)),
+        EVIDENCE => return json_response(&json!(gateway.evidence_page())),
         "/health/ready" if !gateway.is_ready() => *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE,
         _ => {}
     }

@@ -14,7 +14,9 @@ use serin_core::clock::Timestamp;
 use serin_core::ids::InferenceId;
 
 use super::body;
+use super::drill;
 use super::endpoint::{Endpoint, Variant};
+use super::evidence::{Counters, Witness};
 use super::headers::{self, ascii};
 use super::limits::Limits;
 use super::media::{self, Input, text_of};
@@ -47,6 +49,11 @@ pub(super) struct Call {
     pub(super) version: Version,
     /// Who answers, once chosen.
     pub(super) target: Option<(Arc<Endpoint>, usize)>,
+    /// Tells its other end from others.
+    pub(super) caller: u64,
+    /// Which request of its version it is, and what its answer says about that.
+    pub(super) ordinal: u64,
+    pub(super) witness: Option<Witness>,
     pub(super) trace_parent: Option<HeaderValue>,
     /// The body, as sent, once read.
     pub(super) body: Bytes,
@@ -99,6 +106,7 @@ impl Call {
             None => endpoint.choose(headers, self.id.as_str())?,
         };
         self.target = Some((endpoint, variant));
+        self.ordinal = self.counters().map_or(0, Counters::begin);
         let plan = Plan::of(route.action, head)?;
         self.body = body::read(body, &self.gateway.limits, &mut self.held).await?;
         self.gateway.metrics.received_bytes.inc_by(self.body.len() as u64);
@@ -162,7 +170,15 @@ impl Call {
         let Scratch { rows, predictions } = scratch;
         let judged = self.model().and_then(|model| {
             self.check_worth(plan, rows)?;
-            model.predict(rows, predictions)?;
+            let faults = self.variant().and_then(|variant| variant.faults(self.arrived));
+            if let Some(faults) = faults {
+                drill::fail(faults, self.id.as_str(), self.counters().map_or(0, Counters::answers))?;
+            }
+            model.classify(rows, predictions);
+            if let Some(faults) = faults {
+                drill::spoil(faults, predictions, model.classes().len());
+            }
+            model.check(predictions)?;
             let encoded = self.encode(plan.task, tensors, model, rows, predictions)?;
             self.check_waiting()?;
             Ok(encoded)
@@ -179,6 +195,7 @@ impl Call {
             Ok(receipt) => receipt,
             Err(problem) => return self.refuse(&problem).into(),
         };
+        self.testify(rows, predictions);
         let mut response = Response::default();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -265,13 +282,43 @@ impl Call {
     /// The answer leaves.
     pub(super) fn count_answer(mut self, rows: u64) {
         self.is_counted = true;
-        self.gateway.metrics.answered(self.variant().and_then(Variant::metrics), rows, self.latency());
+        let latency = self.latency();
+        self.gateway.metrics.answered(self.variant().and_then(Variant::metrics), rows, latency);
+        if let Some(counters) = self.counters() {
+            counters.answered(self.ordinal, self.witness, latency, self.caller);
+        }
     }
 
     fn count_refusal(&mut self, code: Code) {
         self.is_counted = true;
         let metrics = self.variant().and_then(Variant::metrics).unwrap_or(&self.gateway.nowhere);
         self.gateway.metrics.refused_inference(metrics, code);
+        if let Some(counters) = self.counters() {
+            counters.refused(self.ordinal, code, self.latency(), self.caller);
+        }
+    }
+
+    /// Keeps what the answer says about its version, and has the row answered beside when another version is tried.
+    fn testify(&mut self, rows: &Rows, predictions: &Predictions) {
+        let Some((endpoint, variant)) = &self.target else { return };
+        let Some(model) = endpoint.variants().get(*variant).map(|variant| &variant.model) else { return };
+        self.witness = Witness::of(predictions, model.classes().len());
+        let Some(chosen) = predictions.chosen.first() else { return };
+        let first = rows.row(0, model.guard().names().len());
+        let beside = endpoint.mirrored(*variant, first, *chosen);
+        if let Some(row) = beside {
+            self.gateway.mirror.offer(row);
+        }
+    }
+
+    /// How much later a drill wants the answer.
+    pub(super) fn delay(&self) -> Option<Duration> {
+        let delay = drill::delay(self.variant()?.faults(self.arrived)?);
+        (!delay.is_zero()).then_some(delay)
+    }
+
+    fn counters(&self) -> Option<&Counters> {
+        self.variant().and_then(Variant::counters).map(Arc::as_ref)
     }
 
     fn record_answer(&mut self, rows: &Rows, predictions: &Predictions) -> Result<Receipt, Problem> {
@@ -325,7 +372,7 @@ impl Call {
             variant: variant.map_or("", |variant| &variant.name),
             model_version: variant.map_or("", |variant| variant.model.version()),
             run: variant.and_then(|variant| variant.model.run()),
-            rollout_step: None,
+            rollout_step: self.target.as_ref().and_then(|(endpoint, _)| endpoint.rollout_step()),
             caller: None,
             latency_microseconds: u64::try_from(latency.as_micros()).unwrap_or(u64::MAX),
             status: status.as_u16(),

@@ -3,13 +3,17 @@
 use std::sync::Arc;
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use serin_core::clock::Timestamp;
 use serin_core::config::{ONLY_VARIANT, is_name};
 use serin_core::digest::Digest;
 use serin_core::domain::Epoch;
+use serin_core::routes::{Faults, RoutedRollout};
 use thiserror::Error;
 
+use super::evidence::{Counters, Evidence};
 use super::headers;
 use super::metrics::{Metrics, VariantMetrics};
+use super::mirror;
 use super::model::ServedModel;
 use super::problem::{Code, Problem, echo};
 use super::split::{self, Weighted};
@@ -20,6 +24,18 @@ pub struct Endpoint {
     name: String,
     sticky_header: Option<HeaderName>,
     variants: Vec<Variant>,
+    rollout: Option<RoutedRollout>,
+    mirror: Option<MirrorPlan>,
+}
+
+/// Who answers beside the others, unseen.
+#[derive(Debug)]
+pub struct MirrorPlan {
+    /// The variant's position.
+    pub variant: usize,
+    /// For each other variant, its classes in the order of this one's; empty: it takes other rows.
+    classes: Vec<Vec<Option<usize>>>,
+    counters: Option<Arc<Counters>>,
 }
 
 /// A model version behind an endpoint, with its share of the requests.
@@ -34,6 +50,8 @@ pub struct Variant {
     name_header: HeaderValue,
     version_header: HeaderValue,
     metrics: Option<VariantMetrics>,
+    counters: Option<Arc<Counters>>,
+    faults: Option<Arc<Faults>>,
 }
 
 /// All endpoints at one moment. A request takes one snapshot and keeps it, so no answer mixes two states; a reload
@@ -113,13 +131,49 @@ impl Endpoint {
             HeaderName::from_bytes(lower.as_bytes())
                 .map_err(|_| InvalidEndpoint::StickyHeader { header: header.to_owned() })
         };
-        Ok(Self { name: name.to_owned(), sticky_header: sticky_header.map(header).transpose()?, variants })
+        Ok(Self {
+            name: name.to_owned(),
+            sticky_header: sticky_header.map(header).transpose()?,
+            variants,
+            rollout: None,
+            mirror: None,
+        })
+    }
+
+    /// The same while one of its variants is on its way to take over.
+    #[must_use]
+    pub fn in_rollout(mut self, rollout: Option<RoutedRollout>) -> Self {
+        let name = rollout.as_ref().and_then(|rollout| rollout.mirror.as_deref());
+        self.mirror = name.and_then(|name| MirrorPlan::of(&self.variants, name));
+        self.rollout = rollout;
+        self
     }
 
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What its captured rows are marked with.
+    #[must_use]
+    pub fn rollout_step(&self) -> Option<&str> {
+        self.rollout.as_ref().map(|rollout| rollout.mark.as_str())
+    }
+
+    /// What is to be answered beside an answer of `variant`.
+    #[must_use]
+    pub fn mirrored(&self, variant: usize, values: &[f64], chosen: usize) -> Option<mirror::Row> {
+        let plan = self.mirror.as_ref().filter(|plan| plan.variant != variant)?;
+        let answered = *plan.classes.get(variant)?.get(chosen)?;
+        let beside = self.variants.get(plan.variant)?;
+        Some(mirror::Row {
+            model: beside.model.clone(),
+            counters: plan.counters.clone()?,
+            faults: beside.faults.clone(),
+            values: values.to_vec(),
+            answered,
+        })
     }
 
     /// Its variants.
@@ -161,12 +215,56 @@ impl Endpoint {
     }
 }
 
+impl MirrorPlan {
+    /// The variant called `name` beside those that take the same rows.
+    fn of(variants: &[Variant], name: &str) -> Option<Self> {
+        let position = variants.iter().position(|variant| variant.name == name)?;
+        let beside = &variants[position].model;
+        let classes = variants.iter().map(|variant| {
+            let model = &variant.model;
+            if model.guard().names() != beside.guard().names() {
+                return Vec::new();
+            }
+            let position = |class: &String| beside.class_names().iter().position(|other| other == class);
+            model.class_names().iter().map(position).collect()
+        });
+        Some(Self { variant: position, classes: classes.collect(), counters: None })
+    }
+}
+
 impl Variant {
     /// A variant that is not counted yet.
     #[must_use]
     pub fn new(name: &str, weight: f64, model: Arc<ServedModel>) -> Self {
         let (name_header, version_header) = (headers::ascii(name), headers::ascii(model.version()));
-        Self { name: name.to_owned(), weight, model, name_header, version_header, metrics: None }
+        Self {
+            name: name.to_owned(),
+            weight,
+            model,
+            name_header,
+            version_header,
+            metrics: None,
+            counters: None,
+            faults: None,
+        }
+    }
+
+    /// The same in a drill.
+    #[must_use]
+    pub fn drilled(self, faults: Option<Faults>) -> Self {
+        Self { faults: faults.map(Arc::new), ..self }
+    }
+
+    /// What a drill makes it do wrong now.
+    #[must_use]
+    pub fn faults(&self, now: Timestamp) -> Option<&Faults> {
+        self.faults.as_deref().filter(|faults| now < faults.until)
+    }
+
+    /// Where its requests are evidence, once it is part of a gateway.
+    #[must_use]
+    pub fn counters(&self) -> Option<&Arc<Counters>> {
+        self.counters.as_ref()
     }
 
     /// Its name and its model's version as headers.
@@ -219,13 +317,19 @@ impl Snapshot {
         Self { endpoints, default, unserved, origin: Some(origin) }
     }
 
-    /// Counts every variant in `metrics`, at zero or from where a variant of its name was.
-    pub fn count_in(&mut self, metrics: &Metrics) {
+    /// Counts every variant in `metrics`, at zero or from where a variant of its name was, and in `evidence`, by model.
+    pub fn count_in(&mut self, metrics: &Metrics, evidence: &Evidence) {
         for endpoint in &mut self.endpoints {
             // A snapshot that is not in force yet is not shared.
             let Some(endpoint) = Arc::get_mut(endpoint) else { continue };
             for variant in &mut endpoint.variants {
                 variant.metrics = Some(metrics.of(&endpoint.name, &variant.name));
+                variant.counters = Some(evidence.of(&endpoint.name, &variant.model));
+            }
+            if let Some(plan) = &mut endpoint.mirror
+                && let Some(beside) = endpoint.variants.get(plan.variant)
+            {
+                plan.counters = Some(evidence.of_mirror(&endpoint.name, &beside.model));
             }
         }
         let variants = self.endpoints.iter().flat_map(|endpoint| {

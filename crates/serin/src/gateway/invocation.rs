@@ -40,6 +40,7 @@ impl Gateway {
         route: &Route,
         parameters: Parameters<'_>,
         request: Request<Incoming>,
+        caller: u64,
     ) -> Response<Sent> {
         let in_hand = Counted::begin(&self.in_hand);
         if in_hand.before >= self.limits.in_hand {
@@ -47,7 +48,7 @@ impl Gateway {
             let detail = format!("{} requests are in hand; try again later", self.limits.in_hand);
             return self.shed(route.dialect, &Problem::new(Code::Overloaded, detail), request.version());
         }
-        self.clone().invoke_in_place(route, parameters, request).await
+        self.clone().invoke_in_place(route, parameters, request, caller).await
     }
 
     async fn invoke_in_place(
@@ -55,6 +56,7 @@ impl Gateway {
         route: &Route,
         parameters: Parameters<'_>,
         request: Request<Incoming>,
+        caller: u64,
     ) -> Response<Sent> {
         let started = Instant::now();
         let version = request.version();
@@ -68,6 +70,9 @@ impl Gateway {
             dialect: route.dialect,
             version,
             target: None,
+            caller,
+            ordinal: 0,
+            witness: None,
             trace_parent: headers::trace_parent(request.headers()),
             body: Bytes::new(),
             held: self.bodies.hold(),
@@ -91,6 +96,13 @@ impl Gateway {
                 return response;
             }
         };
+        if let Some(delay) = call.delay() {
+            let left = (started + self.limits.request).saturating_duration_since(Instant::now());
+            tokio::time::sleep(delay.min(left)).await;
+            if delay >= left {
+                return call.refuse(&Problem::new(Code::Overloaded, "the answer was not there in time"));
+            }
+        }
         let is_small = plan.encoding == Encoding::Identity
             && call.body.len() <= self.limits.inline_body_bytes
             && !plan.explains();

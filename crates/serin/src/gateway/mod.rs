@@ -33,6 +33,10 @@ pub mod model;
 
 pub mod judge;
 
+pub mod drill;
+pub mod evidence;
+pub mod mirror;
+
 pub mod split;
 
 pub mod endpoint;

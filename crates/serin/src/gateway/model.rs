@@ -110,6 +110,12 @@ impl ServedModel {
         &self.version
     }
 
+    /// What its content is called: the bundle's digest where it is known.
+    #[must_use]
+    pub fn content(&self) -> &str {
+        self.reference.as_ref().map_or(self.version.as_str(), |reference| reference.bundle.as_str())
+    }
+
     /// The run that made it, when known.
     #[must_use]
     pub fn run(&self) -> Option<&str> {
@@ -145,6 +151,12 @@ impl ServedModel {
     /// # Errors
     /// When the model answers something that is not a probability or not a class: none of the rows is answered then.
     pub fn predict(&self, rows: &Rows, predictions: &mut Predictions) -> Result<(), Problem> {
+        self.classify(rows, predictions);
+        self.check(predictions)
+    }
+
+    /// Judges all rows; what comes out was not looked at.
+    pub fn classify(&self, rows: &Rows, predictions: &mut Predictions) {
         let n_classes = self.classes.len();
         let Predictions { chosen, probabilities } = predictions;
         chosen.clear();
@@ -152,6 +164,18 @@ impl ServedModel {
         probabilities.clear();
         probabilities.resize(rows.n_rows() * n_classes, f64::NAN);
         self.classifier.classify(rows.values(), probabilities, chosen);
+    }
+
+    /// Whether every answer is a class with probabilities.
+    ///
+    /// # Errors
+    /// When one is not: none of the rows is answered then.
+    pub fn check(&self, Predictions { chosen, probabilities }: &Predictions) -> Result<(), Problem> {
+        let n_classes = self.classes.len();
+        if probabilities.len() != chosen.len() * n_classes {
+            let detail = "the model's answer has another number of probabilities than classes";
+            return Err(Problem::new(Code::ModelOutputInvalid, detail));
+        }
         let answers = chosen.iter().zip(probabilities.chunks_exact(n_classes.max(1)));
         let is_answer =
             |class: usize, row: &[f64]| class < n_classes && row.iter().all(|p| (0.0..=1.0).contains(p));

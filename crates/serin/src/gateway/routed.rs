@@ -153,9 +153,11 @@ impl RoutedEndpoints {
                         UnusableEndpoint::Model { version: variant.model.number, source }
                     })?),
                 };
-            variants.push(Variant::new(&variant.name, variant.weight, model));
+            let served = Variant::new(&variant.name, variant.weight, model);
+            variants.push(served.drilled(variant.faults.clone()));
         }
-        Ok(Endpoint::new(&routed.name, variants, routed.sticky_header.as_deref())?)
+        let endpoint = Endpoint::new(&routed.name, variants, routed.sticky_header.as_deref())?;
+        Ok(endpoint.in_rollout(routed.rollout.clone()))
     }
 
     /// The model itself: its bytes are those that were registered, and its golden rows give the answers they gave then.

@@ -85,6 +85,13 @@ impl RowGuard {
 }
 
 impl Rows {
+    /// One row and nothing else.
+    pub fn set_one(&mut self, values: &[f64]) {
+        self.values.clear();
+        self.values.extend_from_slice(values);
+        self.rows = 1;
+    }
+
     /// All values, row-major.
     #[must_use]
     pub fn values(&self) -> &[f64] {

@@ -11,6 +11,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 #[cfg(target_os = "linux")]
+use serin_core::hash::hash;
 use socket2::SockRef;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -121,7 +122,7 @@ impl Server {
                     let (watcher, tls) = (graceful.watcher(), tls.clone());
                     tokio::spawn(async move {
                         let open = Open::begin(&gateway);
-                        serve_connection(stream, &tls, &builder, &gateway, watcher).await;
+                        serve_connection(stream, from.ip(), &tls, &builder, &gateway, watcher).await;
                         drop((open, door, permit));
                     });
                 }
@@ -176,15 +177,16 @@ async fn accept(
 /// The connection being served, and watched so that it ends after the request in hand once the server stops.
 async fn serve_connection(
     stream: TcpStream,
+    from: IpAddr,
     tls: &Option<Arc<Tls>>,
     builder: &auto::Builder<TokioExecutor>,
     gateway: &Arc<Gateway>,
     watcher: Watcher,
 ) {
     match tls {
-        None => serve_stream(stream, builder, gateway, watcher).await,
+        None => serve_stream(stream, from, builder, gateway, watcher).await,
         Some(tls) => match tokio::time::timeout(gateway.limits().first_byte, tls.accept(stream)).await {
-            Ok(Ok(stream)) => serve_stream(stream, builder, gateway, watcher).await,
+            Ok(Ok(stream)) => serve_stream(stream, from, builder, gateway, watcher).await,
             Ok(Err(error)) => tracing::debug!(error = %error, "no TLS connection"),
             Err(_) => tracing::debug!("no TLS connection in time"),
         },
@@ -193,15 +195,17 @@ async fn serve_connection(
 
 async fn serve_stream(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    from: IpAddr,
     builder: &auto::Builder<TokioExecutor>,
     gateway: &Arc<Gateway>,
     watcher: Watcher,
 ) {
     let stream = PacedStream::new(stream, gateway.limits());
     let (pace, gateway) = (stream.pace(), gateway.clone());
+    let caller = caller(from);
     let service = service_fn(move |request| {
         let (in_hand, head) = pace.begin();
-        let answering = gateway.clone().handle(request, head);
+        let answering = gateway.clone().handle(request, head, caller);
         async move {
             let response = answering.await;
             let is_last = response.extensions().get::<Farewell>().is_some();
@@ -213,6 +217,15 @@ async fn serve_stream(
     // Callers leave, time out and send nonsense: their connection's end is not news.
     if let Err(error) = watcher.watch(connection).await {
         tracing::debug!(error = %error, "connection ended early");
+    }
+}
+
+/// A number that tells callers apart without being their address.
+fn caller(from: IpAddr) -> u64 {
+    match from {
+        IpAddr::V4(address) => hash(address.octets().into_iter()),
+        // A network of one owner has as many addresses as it likes.
+        IpAddr::V6(address) => hash(address.octets().into_iter().take(8)),
     }
 }
 

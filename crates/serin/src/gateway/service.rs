@@ -11,14 +11,17 @@ use serde_json::{Value, json};
 use serin_core::capture::Capture;
 use serin_core::clock::Clock;
 use serin_core::ids::InferenceIds;
+use serin_core::rollout_driver::EvidencePage;
 use tokio::sync::Semaphore;
 
 use super::body::BodyMemory;
 use super::endpoint::{Endpoint, Snapshot};
+use super::evidence::Evidence;
 use super::framing::Head;
 use super::headers::{self, Afterwards};
 use super::limits::Limits;
 use super::metrics::{CaptureFigures, Metrics, VariantMetrics};
+use super::mirror::Mirror;
 use super::open_inference::metadata;
 use super::problem::{Code, Problem, echo};
 use super::refusal::{self, Dialect};
@@ -50,6 +53,9 @@ pub struct Gateway {
     pub(super) label_table: Arc<Semaphore>,
     pub(super) bodies: Arc<BodyMemory>,
     pub(super) metrics: Metrics,
+    /// What rollouts are judged by.
+    pub(super) evidence: Evidence,
+    pub(super) mirror: Mirror,
     /// Of requests that reached no variant.
     pub(super) nowhere: VariantMetrics,
     is_draining: AtomicBool,
@@ -62,11 +68,15 @@ impl Gateway {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let metrics = Metrics::new();
         let nowhere = metrics.of("", "");
+        let ids = InferenceIds::from_entropy(clock.clone());
+        // No other process gives itself this name.
+        let evidence = Evidence::new(ids.next().as_str().to_owned());
+        let mirror = Mirror::start(clock.clone());
         let gateway = Self {
             snapshot: ArcSwap::from_pointee(Snapshot::default()),
             refused: ArcSwapOption::empty(),
             capture,
-            ids: InferenceIds::from_entropy(clock.clone()),
+            ids,
             clock,
             limits,
             inline_limits: Limits { rows: limits.inline_rows, ..limits },
@@ -76,6 +86,8 @@ impl Gateway {
             label_table: Arc::new(Semaphore::new(1)),
             bodies: BodyMemory::new(limits.bodies_bytes),
             metrics,
+            evidence,
+            mirror,
             nowhere,
             is_draining: AtomicBool::new(false),
         };
@@ -86,7 +98,7 @@ impl Gateway {
     /// Requests that begin from now on are answered from the snapshot of `supply`; those in hand keep theirs.
     pub fn install(&self, supply: Supply) {
         let Supply { mut snapshot, refused } = supply;
-        snapshot.count_in(&self.metrics);
+        snapshot.count_in(&self.metrics, &self.evidence);
         self.snapshot.store(Arc::new(snapshot));
         self.remember(refused);
     }
@@ -177,13 +189,28 @@ impl Gateway {
         !self.is_draining.load(Ordering::Relaxed) && !self.snapshot.load().endpoints().is_empty()
     }
 
-    /// Answers one request, whatever it is. `head` is what the connection saw of it.
-    pub async fn handle(self: Arc<Self>, request: Request<Incoming>, head: Head) -> Response<Sent> {
+    /// What rollouts are judged by, for the admin address.
+    #[must_use]
+    pub fn evidence_page(&self) -> EvidencePage {
+        let epoch = self.snapshot.load().origin().map(|origin| origin.epoch.0);
+        let refused =
+            self.refused().map(|refused| (refused.epoch.map(|epoch| epoch.0), refused.reason.clone()));
+        self.evidence.page(self.clock.monotonic(), epoch, refused)
+    }
+
+    /// Answers one request, whatever it is. `head` is what the connection saw of it, and `caller` tells its other end from
+    /// others.
+    pub async fn handle(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        head: Head,
+        caller: u64,
+    ) -> Response<Sent> {
         let version = request.version();
         let (is_head, is_connect) = (request.method() == Method::HEAD, request.method() == Method::CONNECT);
         let checked = headers::check(&request, head, self.limits.header_count);
         let mut response = match checked {
-            Ok(_) => self.dispatch(request).await,
+            Ok(_) => self.dispatch(request, caller).await,
             Err(ref problem) => {
                 self.metrics.refused(problem.code);
                 let dialect = match routes::find(request.method(), request.uri().path()) {
@@ -202,7 +229,7 @@ impl Gateway {
         response
     }
 
-    async fn dispatch(self: Arc<Self>, request: Request<Incoming>) -> Response<Sent> {
+    async fn dispatch(self: Arc<Self>, request: Request<Incoming>, caller: u64) -> Response<Sent> {
         let version = request.version();
         let refuse = |dialect, problem: Problem| {
             self.metrics.refused(problem.code);
@@ -221,7 +248,7 @@ impl Gateway {
         let uri = request.uri().clone();
         match routes::find(request.method(), uri.path()) {
             Found::Route(route, parameters) => match route.action {
-                Action::Invoke | Action::Infer => self.invoke(route, parameters, request).await,
+                Action::Invoke | Action::Infer => self.invoke(route, parameters, request, caller).await,
                 Action::Labels => self.labels(request).await,
                 _ => self.tell(route, parameters).unwrap_or_else(|problem| refuse(route.dialect, problem)),
             },

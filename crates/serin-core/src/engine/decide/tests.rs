@@ -16,6 +16,7 @@ fn plan(name: &str, after: &[&str]) -> StepPlan {
         retry: RetryPolicy::default(),
         time_limit_seconds: 60,
         is_reusable: false,
+        only_waits: false,
     }
 }
 

@@ -6,10 +6,10 @@ use serde_json::json as object;
 use super::super::{
     DeploymentRecord, Hold, ListOptions, Moment, MonitorRecord, Result, RouteChange, ServedPeriod, StoreError,
 };
-use super::{digest, fence, from_json, held, history, json, signed, unsigned, versions};
+use super::{digest, fence, from_json, held, history, json, rollouts, signed, unsigned, versions};
 use crate::clock::Timestamp;
 use crate::domain::{Epoch, EventKind, RunNumber, VersionNumber};
-use crate::routes::{ModelRef, RouteDocument, RoutedEndpoint, RoutedVariant};
+use crate::routes::{ModelRef, RouteDocument, RoutedEndpoint, RoutedRollout, RoutedVariant};
 
 pub(super) fn routes(tx: &Transaction<'_>) -> Result<Option<RouteDocument>> {
     let found = tx
@@ -26,6 +26,22 @@ fn made(epoch: i64, created: i64, endpoints: Vec<RoutedEndpoint>) -> Result<Rout
         .map_err(|error| StoreError::Invalid(error.to_string()))
 }
 
+/// A change of one endpoint that is to be written.
+pub(super) struct Applied<'a> {
+    pub project: &'a str,
+    pub stage: &'a str,
+    pub endpoint: &'a str,
+    /// Variant name, weight, version.
+    pub variants: &'a [(String, f64, VersionNumber)],
+    pub rollout: Option<RoutedRollout>,
+    pub kind: EventKind,
+    pub run: RunNumber,
+    pub step: &'a str,
+    pub part: &'a str,
+    pub by: Option<&'a str>,
+    pub reason: &'a str,
+}
+
 pub(super) fn change(
     tx: &Transaction<'_>,
     hold: &Hold,
@@ -33,14 +49,39 @@ pub(super) fn change(
     at: Moment,
 ) -> Result<RouteDocument> {
     held_to_change(tx, hold, change)?;
-    let numbers: Vec<VersionNumber> = change.variants.iter().map(|(_, _, number)| *number).collect();
-    let numbers_json = json("versions", &numbers)?;
-    if let Some(document) = unchanged(tx, hold, change, &numbers_json)? {
+    if let Some(document) = unchanged(tx, hold, change)? {
         return Ok(document);
     }
+    rollouts::end_of_endpoint(
+        tx,
+        &change.endpoint,
+        change.is_return,
+        change.by.as_deref(),
+        &change.reason,
+        at,
+    )?;
+    let applied = Applied {
+        project: &change.project,
+        stage: &change.stage,
+        endpoint: &change.endpoint,
+        variants: &change.variants,
+        rollout: None,
+        kind: if change.is_return { EventKind::RolledBack } else { EventKind::Deployed },
+        run: hold.run,
+        step: &hold.step,
+        part: change.part,
+        by: change.by.as_deref(),
+        reason: &change.reason,
+    };
+    apply(tx, &applied, at)
+}
+
+/// Writes the document that results, what changed with it, who serves from now on, and the event.
+pub(super) fn apply(tx: &Transaction<'_>, applied: &Applied<'_>, at: Moment) -> Result<RouteDocument> {
     let mut endpoints = routes(tx)?.map(|document| document.endpoints().to_vec()).unwrap_or_default();
-    let mut variants = Vec::with_capacity(change.variants.len());
-    for (name, weight, number) in &change.variants {
+    let (name, project, stage) = (applied.endpoint, applied.project, applied.stage);
+    let mut variants = Vec::with_capacity(applied.variants.len());
+    for (variant, weight, number) in applied.variants {
         let version = versions::one(tx, *number)?
             .ok_or_else(|| StoreError::Missing { what: "version", name: number.to_string() })?;
         let model = ModelRef {
@@ -49,10 +90,9 @@ pub(super) fn change(
             artifact: version.artifact,
             run: Some(version.run),
         };
-        variants.push(RoutedVariant { name: name.clone(), weight: *weight, model });
+        let faults = rollouts::faults(tx, name, *number, at)?;
+        variants.push(RoutedVariant { name: variant.clone(), weight: *weight, model, faults });
     }
-    let sticky_header = None;
-    let RouteChange { project, stage, endpoint: name, .. } = change.clone();
     let other = endpoints
         .iter()
         .find(|other| other.name == name && (other.project != project || other.stage != stage));
@@ -63,63 +103,87 @@ pub(super) fn change(
     }
     endpoints.retain(|endpoint| endpoint.name != name);
     if !variants.is_empty() {
-        endpoints.push(RoutedEndpoint { name, project, stage, sticky_header, variants });
+        endpoints.push(RoutedEndpoint {
+            name: name.to_owned(),
+            project: project.to_owned(),
+            stage: stage.to_owned(),
+            sticky_header: None,
+            variants,
+            rollout: applied.rollout.clone(),
+        });
     }
     endpoints.sort_by(|a, b| a.name.cmp(&b.name));
     let document = publish(tx, endpoints, at)?;
     let epoch = signed(document.epoch().0);
+    // Who is only kept warm does not serve.
+    let serving = || applied.variants.iter().filter(|(_, weight, _)| *weight > 0.0);
+    let numbers: Vec<VersionNumber> = serving().map(|(_, _, number)| *number).collect();
     tx.execute(
         "INSERT INTO deployments VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         (
             epoch,
             at.wall.0,
-            &change.project,
-            &change.stage,
-            &change.endpoint,
-            signed(hold.run.0),
-            &hold.step,
-            change.part,
-            change.is_return,
-            &change.by,
-            &change.reason,
-            numbers_json,
+            project,
+            stage,
+            name,
+            signed(applied.run.0),
+            applied.step,
+            applied.part,
+            applied.kind == EventKind::RolledBack,
+            applied.by,
+            applied.reason,
+            json("versions", &numbers)?,
         ),
     )?;
-    let from = end_periods(tx, &change.endpoint, at)?;
-    for (variant, weight, number) in &change.variants {
+    let from = end_periods(tx, name, at)?;
+    for (variant, weight, number) in serving() {
         tx.execute(
             "INSERT INTO served VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, NULL, ?8, ?9, ?10)",
             (
-                &change.endpoint,
+                name,
                 variant,
-                &change.project,
-                &change.stage,
+                project,
+                stage,
                 signed(number.0),
                 weight,
                 from,
                 epoch,
-                signed(hold.run.0),
-                &change.by,
+                signed(applied.run.0),
+                applied.by,
             ),
         )?;
     }
-    let kind = if change.is_return { EventKind::RolledBack } else { EventKind::Deployed };
-    let names: Vec<String> = numbers.iter().map(ToString::to_string).collect();
-    let what = if names.is_empty() { "nothing".to_owned() } else { format!("version {}", names.join(", ")) };
-    let text = format!("{} serves {what}: {}", change.endpoint, change.reason);
-    let facts = object!({ "endpoint": change.endpoint, "stage": change.stage, "versions": numbers, "epoch": epoch,
-        "by": change.by });
-    history::tell(tx, kind, &change.project, Some(hold.run), &text, &facts, at)?;
+    let shares: Vec<String> = match numbers.len() {
+        0 => vec!["nothing".to_owned()],
+        1 => vec![format!("version {}", numbers[0])],
+        _ => serving().map(|(_, weight, number)| format!("version {number} ({weight} %)")).collect(),
+    };
+    let text = format!("{name} serves {}: {}", shares.join(", "), applied.reason);
+    let facts =
+        object!({ "endpoint": name, "stage": stage, "versions": numbers, "epoch": epoch, "by": applied.by });
+    history::tell(tx, applied.kind, project, Some(applied.run), &text, &facts, at)?;
     Ok(document)
 }
 
-/// The document in force, if the same step of the run made the same change of the endpoint last.
-fn unchanged(
+/// The document in force with one endpoint changed, for what changes nobody's share.
+pub(super) fn retouch(
     tx: &Transaction<'_>,
-    hold: &Hold,
-    change: &RouteChange,
-    versions: &str,
-) -> Result<Option<RouteDocument>> {
+    name: &str,
+    touch: impl FnOnce(&mut RoutedEndpoint),
+    at: Moment,
+) -> Result<RouteDocument> {
+    let mut endpoints = routes(tx)?.map(|document| document.endpoints().to_vec()).unwrap_or_default();
+    let Some(endpoint) = endpoints.iter_mut().find(|endpoint| endpoint.name == name) else {
+        return Err(StoreError::Missing { what: "endpoint", name: name.to_owned() });
+    };
+    touch(endpoint);
+    publish(tx, endpoints, at)
+}
+
+/// The document in force, if the same step of the run made the same change of the endpoint last.
+fn unchanged(tx: &Transaction<'_>, hold: &Hold, change: &RouteChange) -> Result<Option<RouteDocument>> {
+    let serving = change.variants.iter().filter(|(_, weight, _)| *weight > 0.0);
+    let versions = json("versions", &serving.map(|(_, _, number)| *number).collect::<Vec<_>>())?;
     let last = tx
         .query_row(
             "SELECT run, step, part, versions FROM deployments WHERE endpoint = ?1 ORDER BY epoch DESC LIMIT 1",
@@ -130,12 +194,8 @@ fn unchanged(
             },
         )
         .optional()?;
-    let this = (
-        Some(signed(hold.run.0)),
-        Some(hold.step.clone()),
-        Some(change.part.to_owned()),
-        Some(versions.to_owned()),
-    );
+    let this =
+        (Some(signed(hold.run.0)), Some(hold.step.clone()), Some(change.part.to_owned()), Some(versions));
     if last == Some(this) { routes(tx) } else { Ok(None) }
 }
 
@@ -188,6 +248,7 @@ pub(super) fn remove(
     }
     let after = publish(tx, kept.into_iter().cloned().collect(), at)?;
     for endpoint in gone {
+        rollouts::end_of_endpoint(tx, &endpoint.name, false, Some(by), "removed", at)?;
         end_periods(tx, &endpoint.name, at)?;
         tx.execute(
             "INSERT INTO deployments VALUES (?1, ?2, ?3, ?4, ?5, NULL, NULL, 'remove', 0, ?6, 'removed', '[]')",

@@ -7,6 +7,7 @@ mod approvals;
 mod deployments;
 mod history;
 mod reign;
+mod rollouts;
 mod rows;
 mod runs;
 mod steps;
@@ -22,23 +23,26 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{
-    DecisionRecord, DeploymentRecord, Hold, ListOptions, Moment, MonitorRecord, NewDecision, NewTrial,
-    NewVersion, Project, Reign, Result, RouteChange, ServedPeriod, StepEnd, Store, StoreError, TrialRecord,
-    TriggerRecord, TriggerState, WishRules,
+    AlarmRecord, AlarmState, DecisionRecord, DeploymentRecord, Hold, ListOptions, Moment, MonitorRecord,
+    NewDecision, NewRollout, NewTrial, NewVersion, Project, Reign, Result, RolloutAdvance, RouteChange,
+    ServedPeriod, StepEnd, Store, StoreError, StoredRollout, TrialRecord, TriggerRecord, TriggerState,
+    WishRules,
 };
 use crate::clock::Timestamp;
 use crate::digest::Digest;
 use crate::domain::{
     Approval, ApprovalNumber, Attempt, Decided, DecisionNumber, Epoch, Event, EventKind, Lease, ModelVersion,
-    Notice, Pipeline, Refusal, Run, RunNumber, RunState, VersionNumber, VersionState, Wish, WishOutcome,
+    Notice, Pipeline, Refusal, RolloutNumber, Run, RunNumber, RunState, VersionNumber, VersionState, Wish,
+    WishOutcome,
 };
-use crate::routes::RouteDocument;
+use crate::rollout::{Command, Rollout, Unacceptable};
+use crate::routes::{Faults, RouteDocument};
 
 /// The oldest SQLite whose write-ahead log is trusted: earlier ones can corrupt a database that is checkpointed and
 /// written at the same moment.
 const OLDEST_SQLITE: i32 = 3_051_003;
 /// Step n brings a file of version n to version n + 1; a new file is of version 0.
-const MIGRATIONS: [&str; 1] = [include_str!("../schema/1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("../schema/1.sql"), include_str!("../schema/2.sql")];
 /// How long a verb waits for another process that holds the database, such as a backup.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -325,6 +329,59 @@ impl Store for SqliteStore {
         at: Moment,
     ) -> Result<Option<RouteDocument>> {
         self.write(|tx| deployments::remove(tx, project, stage, by, at))
+    }
+    fn begin_rollout(&self, hold: &Hold, new: &NewRollout, at: Moment) -> Result<StoredRollout> {
+        self.write(|tx| rollouts::begin(tx, hold, new, at))
+    }
+    fn advance_rollout(
+        &self,
+        epoch: Epoch,
+        advance: &RolloutAdvance,
+        at: Moment,
+    ) -> Result<Option<StoredRollout>> {
+        self.write(|tx| rollouts::advance(tx, epoch, advance, at))
+    }
+    fn command_rollout(
+        &self,
+        number: RolloutNumber,
+        command: Command,
+        by: &str,
+        reason: &str,
+        at: Moment,
+    ) -> Result<Option<std::result::Result<Rollout, Unacceptable>>> {
+        self.write(|tx| rollouts::command(tx, number, command, by, reason, at))
+    }
+    fn rollouts(&self, list: &ListOptions) -> Result<Vec<StoredRollout>> {
+        self.read(|tx| rollouts::list(tx, list))
+    }
+    fn rollout(&self, number: RolloutNumber) -> Result<Option<StoredRollout>> {
+        self.read(|tx| rollouts::one(tx, number))
+    }
+    fn rollout_of(&self, run: RunNumber, step: &str) -> Result<Option<StoredRollout>> {
+        self.read(|tx| rollouts::of_step(tx, run, step))
+    }
+    fn set_drill(
+        &self,
+        endpoint: &str,
+        version: VersionNumber,
+        faults: Option<&Faults>,
+        by: &str,
+        at: Moment,
+    ) -> Result<RouteDocument> {
+        self.write(|tx| rollouts::set_drill(tx, endpoint, version, faults, by, at))
+    }
+    fn set_alarm(
+        &self,
+        project: &str,
+        name: &str,
+        state: AlarmState,
+        reason: &str,
+        at: Moment,
+    ) -> Result<()> {
+        self.write(|tx| rollouts::set_alarm(tx, project, name, state, reason, at))
+    }
+    fn alarms(&self, project: &str) -> Result<Vec<AlarmRecord>> {
+        self.read(|tx| rollouts::alarms(tx, project))
     }
     fn deployments(&self, list: &ListOptions) -> Result<Vec<DeploymentRecord>> {
         self.read(|tx| deployments::list(tx, list))

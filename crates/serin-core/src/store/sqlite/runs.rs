@@ -40,7 +40,18 @@ pub(super) fn projects(tx: &Transaction<'_>) -> Result<Vec<Project>> {
 }
 
 pub(super) fn remove_project(tx: &Transaction<'_>, name: &str, at: Moment) -> Result<u64> {
-    for table in ["projects", "versions", "approvals", "monitors", "trials", "decisions", "triggers"] {
+    let tables = [
+        "projects",
+        "versions",
+        "approvals",
+        "monitors",
+        "trials",
+        "decisions",
+        "triggers",
+        "rollouts",
+        "alarms",
+    ];
+    for table in tables {
         let column = if table == "projects" { "name" } else { "project" };
         tx.execute(&format!("DELETE FROM {table} WHERE {column} = ?1"), [name])?;
     }

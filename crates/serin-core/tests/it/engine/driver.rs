@@ -127,6 +127,7 @@ fn plan(name: &str) -> StepPlan {
         retry: RetryPolicy { attempts: 3, first_wait_milliseconds: 1, factor: 1, expire_seconds: 0 },
         time_limit_seconds: 1,
         is_reusable: true,
+        only_waits: false,
     }
 }
 

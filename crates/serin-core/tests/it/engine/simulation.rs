@@ -509,6 +509,7 @@ fn pipeline() -> Pipeline {
         retry: RetryPolicy::default(),
         time_limit_seconds: TIME_LIMIT.as_secs(),
         is_reusable: false,
+        only_waits: false,
     };
     Pipeline::new(steps.map(plan).into()).unwrap()
 }

@@ -1,8 +1,10 @@
 //! What rules decided, from what, and whether they would decide so again.
 
 use axum::extract::State;
+use serde::Deserialize;
 use serin_core::domain::DecisionNumber;
 use serin_core::pipeline::{Judgement, Ruling, judge};
+use serin_core::rollout::{Inputs, Rollout, replay};
 use serin_core::store::DecisionRecord;
 
 use super::super::ask::{Answer, Plane, Refused, answer, missing};
@@ -11,8 +13,16 @@ use super::super::problem::{Code, Problem};
 use super::super::wire;
 use crate::control::Control;
 
-/// The rule that can be made again.
+/// The rules that can be made again.
 const GATE: &str = "gate";
+const ROLLOUT: &str = "rollout";
+
+/// What a decision of a rollout was made from.
+#[derive(Deserialize)]
+struct RolloutInputs {
+    rollout: Rollout,
+    inputs: Inputs,
+}
 
 /// Decisions, latest first.
 #[utoipa::path(get, path = "/api/v1/decisions", tag = "history", params(wire::Page),
@@ -43,13 +53,23 @@ pub async fn replay_decision(State(control): Plane, Named(number): Named<u64>) -
     answer(&control, move |control| {
         let record = found(control, number)?;
         let refused = |why: String| Refused::from(Problem::new(Code::NotReplayable, why));
-        if record.rule != GATE {
-            return Err(refused(format!("decisions of the rule {:?} cannot be made again", record.rule)));
-        }
-        let judgement: Judgement = serde_json::from_value(record.inputs)
-            .map_err(|error| refused(format!("what was recorded cannot be understood: {error}")))?;
-        let verdict = judge(&judgement).map_err(|error| refused(error.to_string()))?;
-        let Ruling { verdict, explanation } = Ruling::from(&verdict);
+        let unclear =
+            |error: serde_json::Error| refused(format!("what was recorded cannot be understood: {error}"));
+        let (verdict, explanation) = match record.rule.as_str() {
+            GATE => {
+                let judgement: Judgement = serde_json::from_value(record.inputs).map_err(unclear)?;
+                let verdict = judge(&judgement).map_err(|error| refused(error.to_string()))?;
+                let Ruling { verdict, explanation } = Ruling::from(&verdict);
+                (verdict, explanation)
+            }
+            ROLLOUT => {
+                let RolloutInputs { rollout, inputs } =
+                    serde_json::from_value(record.inputs).map_err(unclear)?;
+                let (verdict, explanation) = replay(rollout, &inputs).unwrap_or(("nothing", String::new()));
+                (verdict.to_owned(), explanation)
+            }
+            other => return Err(refused(format!("decisions of the rule {other:?} cannot be made again"))),
+        };
         let recorded = wire::Recorded { verdict: record.verdict, explanation: record.explanation };
         Ok(wire::Replay {
             number,

@@ -10,6 +10,7 @@ mod hooks;
 mod lineage;
 mod logs;
 mod projects;
+mod rollouts;
 mod runs;
 mod stages;
 mod status;
@@ -45,7 +46,7 @@ pub fn handlers(control: Arc<Control>) -> OpenApiRouter {
         .routes(routes!(projects::show_project, projects::remove_project))
         .routes(routes!(runs::ask_for_run))
         .routes(routes!(uploads::upload_data))
-        .routes(routes!(triggers::raise_alarm))
+        .routes(routes!(triggers::raise_alarm, rollouts::list_alarms))
         .routes(routes!(hooks::hear_push))
         .routes(routes!(triggers::list_triggers))
         .routes(routes!(triggers::pause_trigger))
@@ -71,6 +72,10 @@ pub fn handlers(control: Arc<Control>) -> OpenApiRouter {
         .routes(routes!(endpoints::show_served))
         .routes(routes!(stages::deploy))
         .routes(routes!(stages::roll_back))
+        .routes(routes!(rollouts::drill))
+        .routes(routes!(rollouts::list_rollouts))
+        .routes(routes!(rollouts::show_rollout))
+        .routes(routes!(rollouts::command_rollout))
         .routes(routes!(events::list_events))
         .routes(routes!(decisions::list_decisions))
         .routes(routes!(decisions::show_decision))

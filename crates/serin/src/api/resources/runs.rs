@@ -247,7 +247,13 @@ pub async fn retry_run(
         }
         if control.store.retry_run(run, again.from.as_deref(), &by, now)? {
             control.engine.waker().wake();
-            return Ok(wire::Outcome { outcome: "run", run: Some(number), rule: None, reason: None });
+            return Ok(wire::Outcome {
+                outcome: "run",
+                run: Some(number),
+                rollout: None,
+                rule: None,
+                reason: None,
+            });
         }
         let detail = match found(control, number)?.state {
             state if !state.is_final() => format!("run {number} is {}: it goes on by itself", state.name()),

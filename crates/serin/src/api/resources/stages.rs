@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serin_core::config::StageSettings;
 use serin_core::domain::{ModelVersion, RunKind, VersionNumber, VersionState};
 use serin_core::pipeline::{DeployRequest, ask_to_deploy};
-use serin_core::routes::RouteDocument;
+use serin_core::routes::{RouteDocument, RoutedVariant};
 use serin_core::store::ListOptions;
 use utoipa::ToSchema;
 
@@ -18,7 +18,7 @@ use super::super::extract::{Body, Named};
 use super::super::problem::{Code, Problem};
 use super::super::wire;
 use super::runs::status_of;
-use super::{versions, with_settings};
+use super::{rollouts, versions, with_settings};
 use crate::control::Control;
 
 /// A version that is to serve.
@@ -75,6 +75,12 @@ pub async fn roll_back(
     let reason = reason_of(wanted.reason.as_deref(), Some("no reason was given"))?;
     let outcome = ask(&control, move |control| {
         let settings = stage_settings(control, &project, &stage)?;
+        // The version before is warm while a rollout is under way, and in its probation.
+        if let Some(rollout) = rollouts::of_stage(control, &project, &stage)?
+            && rollouts::return_at_once(control, &rollout, wanted.to.map(VersionNumber), &by, &reason)?
+        {
+            return Ok(wire::Outcome::returned(rollout.rollout.number.0));
+        }
         let version = match wanted.to {
             Some(number) => {
                 let version = of_project(control, &project, number)?;
@@ -135,8 +141,12 @@ fn before(control: &Control, project: &str, stage: &StageSettings) -> Result<Ver
     let routes = control.store.routes()?;
     let endpoints = routes.as_ref().map(RouteDocument::endpoints).unwrap_or_default();
     let present = endpoints.iter().filter(|found| found.project == project && found.stage == stage.name);
-    let mut passed: BTreeSet<VersionNumber> =
-        present.flat_map(|endpoint| &endpoint.variants).map(|variant| variant.model.number).collect();
+    let serves = |variant: &&RoutedVariant| variant.weight > 0.0;
+    let mut passed: BTreeSet<VersionNumber> = present
+        .flat_map(|endpoint| &endpoint.variants)
+        .filter(serves)
+        .map(|variant| variant.model.number)
+        .collect();
     let mut options = ListOptions {
         project: Some(project.to_owned()),
         limit: ListOptions::LIMIT,

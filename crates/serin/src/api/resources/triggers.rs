@@ -10,10 +10,11 @@ use serin_core::config::Settings;
 use serin_core::domain::Cause;
 use serin_core::pipeline::{Asked, project_settings};
 use serin_core::source::git::Location;
+use serin_core::store::AlarmState;
 use serin_core::trigger::{ALARM, DATA, GIT, SCHEDULE, UPLOAD};
 use utoipa::ToSchema;
 
-use super::super::ask::{Answer, Plane, Refused, answer, ask, missing, name_of};
+use super::super::ask::{Answer, Plane, Refused, answer, ask, missing, name_of, reason_of};
 use super::super::extract::{Body, Filter, Named};
 use super::super::problem::{Code, Problem};
 use super::super::wire;
@@ -40,6 +41,10 @@ pub struct Alarm {
     name: String,
     /// Two alarms of one name and key are one.
     key: Option<String>,
+    /// `ALARM` when it is not said. Any other state asks for no run; rollouts that listen to the alarm go on with `OK`.
+    #[schema(value_type = Option<String>)]
+    state: Option<AlarmState>,
+    reason: Option<String>,
 }
 
 /// Triggers of all projects.
@@ -186,8 +191,14 @@ pub async fn raise_alarm(
             return Err(Problem::new(Code::InvalidBody, detail));
         }
     }
+    let reason = reason_of(alarm.reason.as_deref(), Some("no reason was given"))?;
+    let state = alarm.state.unwrap_or(AlarmState::Alarm);
     let outcome = ask(&control, move |control| {
         let (project, settings) = with_settings(control, &name)?;
+        control.store.set_alarm(&project.name, &alarm.name, state, &reason, control.moments.now())?;
+        if state != AlarmState::Alarm {
+            return Ok(wire::Outcome::refused("state", "the alarm is not on; its state was kept"));
+        }
         let is_paused = control.store.trigger(&project.name, ALARM)?.is_some_and(|record| record.is_paused);
         if !settings.triggers.alarm || is_paused {
             let (rule, why) = if is_paused { ("paused", "paused") } else { ("off", "off by the settings") };

@@ -13,7 +13,7 @@ use super::super::extract::{Body, Filter, Named};
 use super::super::problem::{Code, Problem};
 use super::super::wire;
 use super::approvals::Verdict;
-use super::{project, stages, with_settings};
+use super::{project, rollouts, stages, with_settings};
 use crate::control::Control;
 
 /// Longest alias or key of a tag, characters.
@@ -153,9 +153,27 @@ fn bring_back(
     let name = &rejected.project;
     let routes = control.store.routes()?;
     let endpoints = routes.as_ref().map(RouteDocument::endpoints).unwrap_or_default();
+    let mut rollbacks = Vec::new();
+    for stage in endpoints.iter().filter(|endpoint| endpoint.project == *name).map(|endpoint| &endpoint.stage)
+    {
+        // On its way to take over, or just there: the version before is warm.
+        if let Some(rollout) = rollouts::of_stage(control, name, stage)?
+            && rollout.rollout.canary.version == rejected.number
+            && rollouts::return_at_once(control, &rollout, None, by, reason)?
+        {
+            rollbacks.push(wire::Rollback {
+                stage: stage.clone(),
+                version: rollout.rollout.stable.as_ref().map(|stable| stable.version.0),
+                outcome: wire::Outcome::returned(rollout.rollout.number.0),
+            });
+        }
+    }
+    let is_back = |stage: &str| rollbacks.iter().any(|rollback| rollback.stage == stage);
     let serves = endpoints.iter().filter(|endpoint| {
+        let mut serving = endpoint.variants.iter().filter(|variant| variant.weight > 0.0);
         endpoint.project == *name
-            && endpoint.variants.iter().any(|variant| variant.model.number == rejected.number)
+            && !is_back(&endpoint.stage)
+            && serving.any(|variant| variant.model.number == rejected.number)
     });
     // While the settings cannot be read, every stage is taken for one that asks.
     let settings = with_settings(control, name).ok().map(|(_, settings)| settings);
@@ -166,19 +184,22 @@ fn bring_back(
     let stages: Vec<&str> =
         serves.map(|endpoint| endpoint.stage.as_str()).filter(|stage| asks(stage)).collect();
     if stages.is_empty() {
-        return Ok(Vec::new());
+        return Ok(rollbacks);
     }
     let other = latest_approved(control, name, rejected.number)?;
-    let mut rollbacks = Vec::new();
     for stage in stages {
         let outcome = match other {
             Some(version) => {
                 let reason = format!("version {} was rejected: {reason}", rejected.number);
                 let request = DeployRequest { stage: stage.to_owned(), version, reason };
                 match open_rollback(control, name, &request)? {
-                    Some(run) => {
-                        wire::Outcome { outcome: "same", run: Some(run.0), rule: None, reason: None }
-                    }
+                    Some(run) => wire::Outcome {
+                        outcome: "same",
+                        run: Some(run.0),
+                        rollout: None,
+                        rule: None,
+                        reason: None,
+                    },
                     None => stages::leave(control, name, RunKind::Rollback, &request, by)?,
                 }
             }

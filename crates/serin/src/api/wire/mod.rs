@@ -5,6 +5,7 @@ mod approval;
 mod history;
 mod place;
 mod project;
+mod rollout;
 mod run;
 mod version;
 
@@ -15,6 +16,7 @@ pub use project::{
     Engine, LastRevision, Outcome, Planned, PlannedRevision, Project, ProjectStatus, Removed, Stage, Status,
     Trigger, TriggerLast,
 };
+pub use rollout::{Alarm, Condition, Rollout, RolloutEvent, RolloutStep, VersionEvidence};
 pub use run::{
     Attempt, AttemptEnd, Cause, Failure, Links, Progress, Run, RunState, Seen, Step, StepDetail, StepState,
 };

@@ -59,9 +59,11 @@ pub struct TriggerLast {
 /// What became of a wish for a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Outcome {
-    /// `run`: this one; `same`: it was wished before; `refused`: not now.
+    /// `run`: this one; `same`: it was wished before; `refused`: not now; `returned`: a rollout went back at once.
     pub outcome: &'static str,
     pub run: Option<u64>,
+    /// The rollout that went back.
+    pub rollout: Option<u64>,
     /// Which rule refused.
     pub rule: Option<String>,
     pub reason: Option<String>,
@@ -174,10 +176,10 @@ impl From<domain::WishOutcome> for Outcome {
     fn from(outcome: domain::WishOutcome) -> Self {
         match outcome {
             domain::WishOutcome::Run { run } => {
-                Self { outcome: "run", run: Some(run.0), rule: None, reason: None }
+                Self { outcome: "run", run: Some(run.0), rollout: None, rule: None, reason: None }
             }
             domain::WishOutcome::Same { run } => {
-                Self { outcome: "same", run: Some(run.0), rule: None, reason: None }
+                Self { outcome: "same", run: Some(run.0), rollout: None, rule: None, reason: None }
             }
             domain::WishOutcome::Refused { rule, reason } => Self::refused(&rule, reason),
         }
@@ -185,9 +187,21 @@ impl From<domain::WishOutcome> for Outcome {
 }
 
 impl Outcome {
+    /// A rollout went back at once.
+    #[must_use]
+    pub fn returned(rollout: u64) -> Self {
+        Self { outcome: "returned", run: None, rollout: Some(rollout), rule: None, reason: None }
+    }
+
     /// Not now.
     #[must_use]
     pub fn refused(rule: &str, reason: impl Into<String>) -> Self {
-        Self { outcome: "refused", run: None, rule: Some(rule.to_owned()), reason: Some(reason.into()) }
+        Self {
+            outcome: "refused",
+            run: None,
+            rollout: None,
+            rule: Some(rule.to_owned()),
+            reason: Some(reason.into()),
+        }
     }
 }

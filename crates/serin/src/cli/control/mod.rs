@@ -5,17 +5,19 @@ pub mod args;
 mod client;
 mod decisions;
 mod destroy;
+mod drill;
 mod endpoints;
 mod events;
 mod experiments;
 mod follow;
 mod lineage;
 mod login;
+mod rollouts;
 mod runs;
 mod status;
 mod triggers;
 mod versions;
-mod words;
+pub(super) mod words;
 
 use serde_json::Value;
 
@@ -42,6 +44,8 @@ pub(super) fn run(command: &PipelineCommand) -> anyhow::Result<Exit> {
         PipelineCommand::Deployments(args) => endpoints::deployments(args),
         PipelineCommand::Deploy(args) => endpoints::deploy(args),
         PipelineCommand::Rollback(args) => endpoints::rollback(args),
+        PipelineCommand::Rollout(command) => rollouts::run(command),
+        PipelineCommand::Drill(args) => drill::run(args),
         PipelineCommand::Lineage(args) => lineage::run(args),
         PipelineCommand::WhoServed(args) => lineage::who_served(args),
         PipelineCommand::Trigger(command) => triggers::run(command),

@@ -57,6 +57,10 @@ fn outcome(answer: &Value) -> String {
     match answer["outcome"].as_str() {
         Some("run") => format!("run {run} was asked for; `serin run show {run}` shows it"),
         Some("same") => format!("run {run} is for the same; `serin run show {run}` shows it"),
+        Some("returned") => {
+            let rollout = cell(answer, "rollout");
+            format!("rollout {rollout} went back: the version before has all requests again")
+        }
         Some("refused") => format!("no run: {} ({})", text(answer, "reason"), text(answer, "rule")),
         _ => format!("run {run}"),
     }
