@@ -3,6 +3,7 @@
 mod client;
 mod plant;
 mod project;
+mod rollouts;
 mod tell;
 
 use std::collections::BTreeSet;
@@ -12,7 +13,7 @@ use anyhow::Context as _;
 use serin_core::capture::CaptureOptions;
 use serin_core::clock::{Clock as _, SystemClock};
 use serin_core::config::Settings;
-use serin_core::domain::{Run, RunState};
+use serin_core::domain::{Run, RunNumber, RunState};
 use serin_core::pipeline::documents::TrainOutput;
 use serin_core::pipeline::read_document;
 use serin_core::stages::read_rows;
@@ -39,12 +40,12 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<Exit> {
 
     let settings = Overrides::new().load(Some(&project.config))?;
     story.step("Check the data");
-    let rows = check(&settings, &story)?;
+    let (train, rows) = check(&settings, &story)?;
 
     story.step("The pipeline: a new commit is found, trained, judged, and deployed to dev");
     let plant = Plant::start(&args.dir, &settings)?;
     story.tell(&plant.describe());
-    let run = plant.first_run(project.is_repository)?;
+    let run = plant.run_after(RunNumber(0), project.is_repository)?;
     let mut told = BTreeSet::new();
     let run = plant.follow(run, &mut told, &|line| story.tell(line))?;
     let mut summary = tell::Summary::new(args);
@@ -65,6 +66,8 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<Exit> {
         let asked = plant.ask(&rows)?;
         story.tell(&asked.text);
         summary.requests = asked.requests;
+        let outcome = rollouts::tell(&mut story, &plant, &project, run.number, &train, &rows)?;
+        summary.rollouts(&outcome);
     }
     summary.run(&run, &plant)?;
     let served = plant.stop()?;
@@ -106,8 +109,8 @@ impl Story<'_> {
     }
 }
 
-/// Reads the rows that will be sent, after showing what the checks find.
-fn check(settings: &Settings, story: &Story<'_>) -> anyhow::Result<Dataset> {
+/// Reads the training rows, and those that will be sent, after showing what the checks find.
+fn check(settings: &Settings, story: &Story<'_>) -> anyhow::Result<(Dataset, Dataset)> {
     let watch = Watch::start(None);
     let options = serin_core::stages::read_options(&settings.data);
     let train = files::warned(read_rows(&settings.data.train, &options, &watch)?);
@@ -124,7 +127,8 @@ fn check(settings: &Settings, story: &Story<'_>) -> anyhow::Result<Dataset> {
     let found = serin_core::stages::check(settings, &train, test.as_ref());
     watch.finish();
     story.tell(data::summary(&train, test.as_ref(), &found).trim_end());
-    Ok(test.unwrap_or(train))
+    let rows = test.unwrap_or_else(|| train.clone());
+    Ok((train, rows))
 }
 
 /// Copies the model and its report out of the artifact store, for people to open.

@@ -156,7 +156,9 @@ pub(super) fn apply(tx: &Transaction<'_>, applied: &Applied<'_>, at: Moment) -> 
     let shares: Vec<String> = match numbers.len() {
         0 => vec!["nothing".to_owned()],
         1 => vec![format!("version {}", numbers[0])],
-        _ => serving().map(|(_, weight, number)| format!("version {number} ({weight} %)")).collect(),
+        _ => {
+            serving().map(|(_, weight, number)| format!("version {number} ({} %)", 100.0 * weight)).collect()
+        }
     };
     let text = format!("{name} serves {}: {}", shares.join(", "), applied.reason);
     let facts =

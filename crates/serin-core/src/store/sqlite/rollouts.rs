@@ -214,7 +214,7 @@ fn returned(tx: &Transaction<'_>, rollout: &Rollout, why: &Why, at: Moment) -> R
 fn route(tx: &Transaction<'_>, rollout: &mut Rollout, at: Moment) -> Result<()> {
     let split = rollout.split();
     let variants: Vec<(String, f64, VersionNumber)> =
-        split.shares.into_iter().map(|share| (share.variant, share.weight, share.version)).collect();
+        split.shares.into_iter().map(|share| (share.variant, share.weight / 100.0, share.version)).collect();
     let (kind, reason) = match &rollout.phase {
         Phase::Returning { why } => (EventKind::RolledBack, why.reason.clone()),
         Phase::Probation => (EventKind::Deployed, rollout.reason.clone()),

@@ -379,7 +379,7 @@ fn every_decision_is_made_again_from_what_was_recorded() {
 fn a_week_of_rollouts_takes_no_time() {
     // One after the other, healthy and broken, each with its hours of probation, a look every ten seconds.
     let started = serin_core::clock::SystemClock::new();
-    let mut world = World::new(20);
+    let mut world = World::new(500);
     let probation = Duration::from_secs(4 * 3_600);
     let (mut promoted, mut back) = (0, 0);
     while world.now < 7 * 24 * 3_600 {
@@ -402,7 +402,6 @@ fn a_week_of_rollouts_takes_no_time() {
         }
     }
     assert!(promoted > 20 && back > 10, "{promoted} {back}");
-    // The promise is two seconds; a debug build on a busy machine is given more.
     let took = serin_core::clock::Clock::monotonic(&started);
-    assert!(took < Duration::from_secs(20), "{took:?}");
+    assert!(took < Duration::from_secs(2), "{took:?}");
 }

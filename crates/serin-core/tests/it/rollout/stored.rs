@@ -63,7 +63,7 @@ impl Plane {
     fn weights(&self) -> Vec<(u64, f64)> {
         let routes = self.store.routes().unwrap().unwrap();
         let variants = routes.endpoints().iter().flat_map(|endpoint| &endpoint.variants);
-        variants.map(|variant| (variant.model.number.0, variant.weight)).collect()
+        variants.map(|variant| (variant.model.number.0, 100.0 * variant.weight)).collect()
     }
 
     fn advance(&self, stored: &StoredRollout, inputs: &Inputs, second: i64) -> Option<StoredRollout> {
@@ -298,7 +298,7 @@ fn another_change_of_the_endpoint_ends_the_rollout() {
     let ended = plane.store.rollout(stored.rollout.number).unwrap().unwrap();
     let Phase::Ended { end: End::RolledBack { why } } = ended.rollout.phase else { panic!("{ended:?}") };
     assert_eq!(why.by.as_deref(), Some("bob"));
-    assert_eq!(plane.weights(), [(3, 1.0)]);
+    assert_eq!(plane.weights(), [(3, 100.0)]);
     assert!(
         plane.store.rollouts(&ListOptions { is_open: true, ..ListOptions::default() }).unwrap().is_empty()
     );

@@ -510,8 +510,8 @@ pub struct DrillArgs {
     #[arg(long = "for", value_name = "TIME", default_value = "60s")]
     pub time: String,
     /// The version [default: the new one of a rollout, else the one that serves]
-    #[arg(long, value_name = "VERSION")]
-    pub version: Option<u64>,
+    #[arg(long = "of", value_name = "VERSION")]
+    pub number: Option<u64>,
     /// End the drill now
     #[arg(long)]
     pub end: bool,

@@ -21,7 +21,7 @@ pub fn run(args: &DrillArgs) -> anyhow::Result<Exit> {
         bail!("--for {:?} is no time; write such as 60s or 5m", args.time);
     };
     let seconds = if args.end { 0.0 } else { time.as_secs_f64() };
-    body.extend([("seconds".to_owned(), json!(seconds)), ("version".to_owned(), json!(args.version))]);
+    body.extend([("seconds".to_owned(), json!(seconds)), ("version".to_owned(), json!(args.number))]);
     body.insert("by".to_owned(), by(args.who.by.as_deref())?.into());
     let client = Client::find(&args.look.server)?;
     let project = project(&client, args.project.as_deref())?;

@@ -1,6 +1,9 @@
 //! The demo as a caller of its own server.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use anyhow::bail;
 
@@ -29,4 +32,50 @@ pub async fn ask(address: SocketAddr, bodies: &[String]) -> anyhow::Result<Vec<A
         answers.push(Answer { class, body });
     }
     Ok(answers)
+}
+
+/// Between two requests of the traffic: some two hundred a second.
+const PACE: Duration = Duration::from_millis(4);
+
+/// Requests of the traffic.
+#[derive(Debug, Default)]
+pub struct Counts {
+    pub requests: AtomicU64,
+    pub failed: AtomicU64,
+}
+
+/// Sends the bodies over and over until it is to stop.
+pub async fn keep_asking(
+    address: SocketAddr,
+    bodies: Vec<String>,
+    stops: Arc<AtomicBool>,
+    counts: Arc<Counts>,
+) {
+    let mut client = None;
+    for body in bodies.iter().cycle() {
+        if stops.load(Ordering::Relaxed) {
+            return;
+        }
+        tokio::time::sleep(PACE).await;
+        if client.is_none() {
+            client = Client::connect(address).await.ok();
+        }
+        let answered = match &mut client {
+            Some(client) => {
+                client.post("/endpoints/prod/invocations", "text/csv", body.clone().into_bytes()).await.ok()
+            }
+            None => None,
+        };
+        counts.requests.fetch_add(1, Ordering::Relaxed);
+        match answered {
+            Some(reply) if reply.status.is_success() => {}
+            Some(_) => {
+                counts.failed.fetch_add(1, Ordering::Relaxed);
+            }
+            None => {
+                client = None;
+                counts.failed.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
 }

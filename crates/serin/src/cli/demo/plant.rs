@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -11,7 +12,9 @@ use serin_core::artifacts::Artifacts;
 use serin_core::capture::CaptureOptions;
 use serin_core::clock::{Clock, SystemClock};
 use serin_core::config::Settings;
-use serin_core::domain::{Approval, Cause, Decided, Run, RunNumber, StepState, Verdict, WishOutcome};
+use serin_core::domain::{
+    Approval, Cause, Decided, Event, EventKind, Run, RunNumber, StepState, Verdict, WishOutcome,
+};
 use serin_core::pipeline::documents::ApprovalSheet;
 use serin_core::pipeline::{Asked, project_settings, read_document};
 use serin_core::store::ListOptions;
@@ -28,7 +31,7 @@ use crate::gateway::limits::Limits;
 use crate::gateway::routed::RoutedEndpoints;
 
 /// How often it is looked how far a run is.
-const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+pub(super) const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// How long the trigger may take to see the commit.
 const COMMIT_LIMIT: Duration = Duration::from_secs(20);
 /// Rows sent to the served model.
@@ -45,6 +48,12 @@ pub(super) struct Plant {
     clock: Arc<dyn Clock>,
     folder: PathBuf,
     project: String,
+}
+
+/// Rows that are sent to production all the time.
+pub(super) struct Traffic {
+    stops: Arc<AtomicBool>,
+    asked: Arc<client::Counts>,
 }
 
 /// What asking came to.
@@ -105,8 +114,8 @@ impl Plant {
         )
     }
 
-    /// The run for the first commit, which the git trigger asks for; without a repository it is asked for here.
-    pub(super) fn first_run(&self, is_repository: bool) -> anyhow::Result<RunNumber> {
+    /// The run for a commit, which the git trigger asks for; without a repository it is asked for here.
+    pub(super) fn run_after(&self, last: RunNumber, is_repository: bool) -> anyhow::Result<RunNumber> {
         if !is_repository {
             let settings = project_settings(&self.folder)?;
             let asked = Asked::plain(&self.project, Cause::Asked { by: super::PERSON.to_owned() });
@@ -121,7 +130,7 @@ impl Plant {
         let until = self.clock.monotonic() + COMMIT_LIMIT;
         loop {
             let runs = self.control.store.runs(&ListOptions { limit: 1, ..ListOptions::default() })?;
-            if let Some(run) = runs.first() {
+            if let Some(run) = runs.first().filter(|run| run.number > last) {
                 return Ok(run.number);
             }
             if self.clock.monotonic() > until {
@@ -181,8 +190,7 @@ impl Plant {
     pub(super) fn ask(&self, rows: &Dataset) -> anyhow::Result<AskedDemo> {
         let champion =
             self.control.store.aliased(&self.project, "champion")?.context("nothing is in production")?;
-        let bytes = self.control.artifacts.read(&champion.artifact, serin_ml::model::BUNDLE_LIMIT_BYTES)?;
-        let bundle = Bundle::decode(&bytes)?;
+        let bundle = self.champion()?;
         let bodies = bodies(&bundle, rows);
         let started = self.clock.monotonic();
         let answers = self.runtime.block_on(client::ask(self.address, &bodies))?;
@@ -190,6 +198,55 @@ impl Plant {
         let text =
             tell::answers(rows, &bundle.card.classes, &answers, champion.number, self.address, seconds);
         Ok(AskedDemo { text, requests: answers.len() })
+    }
+
+    /// Rows to production all the time, from now on.
+    pub(super) fn traffic(&self, rows: &Dataset) -> anyhow::Result<Traffic> {
+        let champion = self.champion()?;
+        let bodies = bodies(&champion, rows);
+        let (stops, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(client::Counts::default()));
+        let (seen, counts, address) = (stops.clone(), asked.clone(), self.address);
+        self.runtime.spawn(client::keep_asking(address, bodies, seen, counts));
+        Ok(Traffic { stops, asked })
+    }
+
+    /// What a rollout of the run told after an event: its number and words.
+    pub(super) fn rollout_events(&self, run: RunNumber, after: u64) -> anyhow::Result<Vec<(u64, String)>> {
+        let kinds = [
+            EventKind::RolloutStarted,
+            EventKind::RolloutAdvanced,
+            EventKind::RolloutHeld,
+            EventKind::RolledBack,
+        ];
+        let events = self.control.store.events_of(run)?;
+        // Changes of routes are told by the decisions that make them.
+        let is_told = |event: &&Event| {
+            event.number > after
+                && kinds.contains(&event.kind)
+                && (event.facts["rollout"].is_u64() || event.kind == EventKind::RolledBack)
+        };
+        Ok(events.iter().filter(is_told).map(|event| (event.number, event.text.clone())).collect())
+    }
+
+    pub(super) fn run(&self, number: RunNumber) -> anyhow::Result<Run> {
+        self.control.store.run(number)?.context("the run is gone")
+    }
+
+    /// What production serves, in words.
+    pub(super) fn serving(&self) -> anyhow::Result<String> {
+        let routes = self.control.store.routes()?.context("nothing is deployed")?;
+        let prod = routes.endpoints().iter().find(|endpoint| endpoint.stage == "prod");
+        let variants = prod.into_iter().flat_map(|endpoint| &endpoint.variants);
+        let each =
+            variants.map(|variant| format!("version {}, {} %", variant.model.number, 100.0 * variant.weight));
+        Ok(each.collect::<Vec<_>>().join("\n"))
+    }
+
+    fn champion(&self) -> anyhow::Result<Bundle> {
+        let champion =
+            self.control.store.aliased(&self.project, "champion")?.context("nothing is in production")?;
+        let bytes = self.control.artifacts.read(&champion.artifact, serin_ml::model::BUNDLE_LIMIT_BYTES)?;
+        Ok(Bundle::decode(&bytes)?)
     }
 
     /// Metrics of the version that the run made, if it made one.
@@ -218,6 +275,14 @@ impl Plant {
         let of_step = attempts.iter().filter(|attempt| attempt.step == step);
         let microseconds: i64 = of_step.filter_map(|attempt| Some(attempt.ended?.0 - attempt.began.0)).sum();
         Ok(tell::step(run, step, microseconds as f64 / 1e6))
+    }
+}
+
+impl Traffic {
+    /// No more; how many there were, and how many failed.
+    pub(super) fn stop(self) -> (u64, u64) {
+        self.stops.store(true, Ordering::Relaxed);
+        (self.asked.requests.load(Ordering::Relaxed), self.asked.failed.load(Ordering::Relaxed))
     }
 }
 

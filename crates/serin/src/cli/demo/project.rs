@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail};
+use serin_ml::dataset::Dataset;
 
 use super::super::args::DemoArgs;
 use super::super::files;
@@ -19,8 +20,13 @@ const EXAMPLE: [(&str, &str); 4] = [
     ("README.md", include_str!("../../../../../examples/digits/README.md")),
 ];
 
+/// What the example predicts.
+const EXAMPLE_TARGET: &str = "digit";
+
 /// Where the project is.
 pub struct Project {
+    folder: PathBuf,
+    target: String,
     /// Its settings.
     pub config: PathBuf,
     /// What was written, for people.
@@ -32,6 +38,10 @@ pub struct Project {
 /// What the demonstration adds to the example's settings.
 const PIPELINE: &str = "\n[source]\nrepository = \".\"             # each commit of this repository is built\n\n\
     [serve]\ndata_dir = \"serin-data\"\n\n[triggers.git]\npoll = \"500ms\"\n";
+
+/// And about its last stage. The bake times are those of a demonstration.
+const ROLLOUT: &str = "\n[stages.prod.rollout]\nsteps = [{ weight = 20, bake = \"4s\" }]\nfinal_bake = \"2s\"\n\
+    min_requests = 100\nmirror = \"10s\"\nprobation = \"1h\"\n\n[gates]\nchallenger_margin = -0.2  # a demonstration need not win\n";
 
 /// Writes the example, or a project around the user's own file.
 pub fn write(args: &DemoArgs) -> anyhow::Result<Project> {
@@ -56,47 +66,86 @@ pub fn write(args: &DemoArgs) -> anyhow::Result<Project> {
         }
     };
     let text = std::fs::read_to_string(&config)?;
-    if has_git() {
-        files::publish(&config, format!("{text}{PIPELINE}").as_bytes())?;
-        let commit = commit(&args.dir)?;
-        let description = format!("{description}\ncommit {commit} on branch main");
-        return Ok(Project { config, description, is_repository: true });
+    let has_gates = text.contains("[gates]");
+    let rollout = if has_gates { ROLLOUT.split("\n[gates]").next().unwrap_or_default() } else { ROLLOUT };
+    let is_repository = has_git();
+    let pipeline = if is_repository { PIPELINE } else { "" };
+    files::publish(&config, format!("{text}{pipeline}{rollout}").as_bytes())?;
+    let description = if is_repository {
+        begin_repository(&args.dir)?;
+        format!("{description}\ncommit {} on branch main", commit(&args.dir, "A classifier")?)
+    } else {
+        format!("{description}\nthere is no `git` here: the folder is built as it is")
+    };
+    let target = args.target.clone().unwrap_or_else(|| EXAMPLE_TARGET.to_owned());
+    Ok(Project { folder: args.dir.clone(), target, config, description, is_repository })
+}
+
+impl Project {
+    /// Changes the settings, and commits that where there is git.
+    pub fn change(
+        &self,
+        subject: &str,
+        edit: impl FnOnce(String) -> anyhow::Result<String>,
+    ) -> anyhow::Result<()> {
+        let text = edit(fs::read_to_string(&self.config)?)?;
+        files::publish(&self.config, text.as_bytes())?;
+        if self.is_repository {
+            commit(&self.folder, subject)?;
+        }
+        Ok(())
     }
-    let description = format!("{description}\nthere is no `git` here: the folder is built as it is");
-    Ok(Project { config, description, is_repository: false })
+
+    /// Writes `rows` with their classes as CSV, every number `factor` times as large.
+    pub fn write_rows(&self, name: &str, rows: &Dataset, factor: f64) -> anyhow::Result<()> {
+        let labels = rows.labels.as_ref().context("the rows have no classes")?;
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        writer.write_record(rows.schema.names().chain([self.target.as_str()]))?;
+        for row in 0..rows.n_rows {
+            let cells = rows.columns.iter().map(|column| match column[row] {
+                value if value.is_nan() => String::new(),
+                value => (factor * value).to_string(),
+            });
+            let class = labels.classes.get(labels.codes[row] as usize).cloned().unwrap_or_default();
+            writer.write_record(cells.chain([class]))?;
+        }
+        files::publish(&self.folder.join(name), &writer.into_inner()?)?;
+        Ok(())
+    }
 }
 
 fn has_git() -> bool {
     Command::new("git").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
 }
 
-/// Makes the folder a repository of one commit, whatever git is configured to do; the commit's short name.
-fn commit(folder: &Path) -> anyhow::Result<String> {
+/// Makes the folder a repository, whatever git is configured to do.
+fn begin_repository(folder: &Path) -> anyhow::Result<()> {
     files::publish(&folder.join(".gitignore"), b"serin-data/\nout/\n.serin-demo\n")?;
-    let git = |arguments: &[&str]| -> anyhow::Result<String> {
-        let mut command = Command::new("git");
-        let settings =
-            ["-c", "user.name=Serin demo", "-c", "user.email=demo@localhost", "-c", "commit.gpgsign=false"];
-        command
-            .args(["-C"])
-            .arg(folder)
-            .args(settings)
-            .args(["-c", "core.hooksPath=/dev/null"])
-            .args(arguments);
-        for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"] {
-            command.env_remove(variable);
-        }
-        let ran = command.env("GIT_CONFIG_GLOBAL", "/dev/null").output().context("git cannot be started")?;
-        if !ran.status.success() {
-            bail!("git {}: {}", arguments.join(" "), String::from_utf8_lossy(&ran.stderr).trim());
-        }
-        Ok(String::from_utf8_lossy(&ran.stdout).trim().to_owned())
-    };
-    git(&["init", "--quiet"])?;
-    git(&["symbolic-ref", "HEAD", "refs/heads/main"])?;
-    git(&["add", "--all"])?;
-    git(&["commit", "--quiet", "--message", "A classifier"])?;
-    git(&["rev-parse", "--short=12", "HEAD"])
+    git(folder, &["init", "--quiet"])?;
+    git(folder, &["symbolic-ref", "HEAD", "refs/heads/main"])?;
+    Ok(())
+}
+
+/// Commits everything; the commit's short name.
+fn commit(folder: &Path, subject: &str) -> anyhow::Result<String> {
+    git(folder, &["add", "--all"])?;
+    git(folder, &["commit", "--quiet", "--message", subject])?;
+    git(folder, &["rev-parse", "--short=12", "HEAD"])
+}
+
+fn git(folder: &Path, arguments: &[&str]) -> anyhow::Result<String> {
+    let mut command = Command::new("git");
+    let settings =
+        ["-c", "user.name=Serin demo", "-c", "user.email=demo@localhost", "-c", "commit.gpgsign=false"];
+    command.arg("-C").arg(folder).args(settings).args(["-c", "core.hooksPath=/dev/null"]).args(arguments);
+    for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"] {
+        command.env_remove(variable);
+    }
+    let ran = command.env("GIT_CONFIG_GLOBAL", "/dev/null").output().context("git cannot be started")?;
+    if !ran.status.success() {
+        bail!("git {}: {}", arguments.join(" "), String::from_utf8_lossy(&ran.stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&ran.stdout).trim().to_owned())
 }
 
 /// Makes the folder, or empties one that an earlier demonstration made; anything else is left alone.

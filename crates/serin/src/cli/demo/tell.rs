@@ -93,6 +93,7 @@ pub(super) struct Summary {
     data_dir: String,
     pub(super) requests: usize,
     outcome: String,
+    rollouts: Vec<String>,
     drained: &'static str,
 }
 
@@ -100,7 +101,7 @@ impl Summary {
     pub(super) fn new(args: &DemoArgs) -> Self {
         let data_dir = super::data_dir(&args.dir).display().to_string();
         let dir = args.dir.display().to_string();
-        Self { dir, data_dir, requests: 0, outcome: String::new(), drained: "in part" }
+        Self { dir, data_dir, requests: 0, outcome: String::new(), rollouts: Vec::new(), drained: "in part" }
     }
 
     /// How the run ended.
@@ -123,6 +124,12 @@ impl Summary {
         Ok(())
     }
 
+    /// What became of the versions after it.
+    pub(super) fn rollouts(&mut self, outcome: &super::rollouts::Outcome) {
+        self.requests += usize::try_from(outcome.requests - outcome.failed).unwrap_or_default();
+        self.rollouts.clone_from(&outcome.lines);
+    }
+
     pub(super) fn drained(&mut self, served: &Served) {
         if served.ended == Ended::Drained {
             self.drained = "cleanly";
@@ -130,9 +137,10 @@ impl Summary {
     }
 
     pub(super) fn text(&self, seconds: f64) -> String {
-        let Self { dir, data_dir, requests, outcome, drained } = self;
+        let Self { dir, data_dir, requests, outcome, drained, rollouts } = self;
+        let rollouts = rollouts.join("\n");
         format!(
-            "{outcome}\n\
+            "{outcome}\n{rollouts}\n\
              {requests} requests answered and kept, drained {drained}; {seconds:.0} s in all\n\
              \n\
              the project    {dir}/serin.toml\n\
@@ -143,7 +151,7 @@ impl Summary {
              \n\
              what to type next\n\
              serin up {dir}            # serves it again, and watches the repository\n\
-             serin status; serin lineage 1; serin run --watch\n\
+             serin status; serin lineage 1; serin rollout explain; serin run --watch\n\
              serin inspect {dir}/out/model.serin\n\
              serin demo --data your.csv --target your_column"
         )

@@ -347,7 +347,8 @@ impl ControlPlane {
             project: "flowers".to_owned(),
             stage: stage.to_owned(),
             sticky_header: None,
-            variants: vec![RoutedVariant { name: "AllTraffic".to_owned(), weight: 1.0, model }],
+            rollout: None,
+            variants: vec![RoutedVariant { name: "AllTraffic".to_owned(), weight: 1.0, model, faults: None }],
         }
     }
 
