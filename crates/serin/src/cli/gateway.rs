@@ -11,5 +11,5 @@ use crate::gateway::routed::RoutedEndpoints;
 pub(super) fn run(args: &GatewayArgs) -> anyhow::Result<Exit> {
     let settings = place(&args.place).load(args.place.config.as_deref())?;
     let routed = RoutedEndpoints::open(&settings.serve.data_dir, SystemClock::new().now())?;
-    serve_until_stopped(&settings, routed.endpoints())
+    serve_until_stopped(&settings, routed.endpoints())?.finish()
 }

@@ -1,8 +1,11 @@
 //! `serin serve`: models behind an address.
 
 use std::collections::HashMap;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 use clap::error::ErrorKind;
@@ -37,12 +40,13 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<Exit> {
     }
     let args = args.clone();
     let endpoints = Endpoints::new(move |_| read_snapshot(&self::settings(&args)?, &args));
-    serve_until_stopped(&settings, endpoints)
+    serve_until_stopped(&settings, endpoints)?.finish()
 }
 
 /// Serves what `endpoints` gives where `settings` say, until SIGTERM or Ctrl-C.
-pub(super) fn serve_until_stopped(settings: &Settings, endpoints: Endpoints) -> anyhow::Result<Exit> {
+pub(super) fn serve_until_stopped(settings: &Settings, endpoints: Endpoints) -> anyhow::Result<End> {
     crate::telemetry::start();
+    let succession = Succession::prepare(settings.serve.listen);
     let options = ServeOptions {
         listen: settings.serve.listen,
         admin_listen: settings.serve.admin_listen,
@@ -50,22 +54,86 @@ pub(super) fn serve_until_stopped(settings: &Settings, endpoints: Endpoints) -> 
         proxies: settings.serve.proxies.clone(),
         capture: CaptureOptions::from_settings(&settings.serve.data_dir, &settings.capture),
         limits: Limits::default(),
+        inherited: succession.inherited.clone(),
     };
     let keeps = options.capture.mode != CaptureMode::Off;
     let scheme = if options.tls.is_some() { "https" } else { "http" };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    runtime.block_on(async {
-        serve(options, endpoints, clock, signals()?, |ready| tell(ready, scheme, keeps)).await
+    let mut socket = None;
+    let hands_over = runtime.block_on(async {
+        let signals = signals()?;
+        let hands_over = signals.hands_over.clone();
+        let on_ready = |ready: &Ready| {
+            socket = Some(ready.socket.clone());
+            tell(ready, scheme, keeps);
+        };
+        serve(options, endpoints, clock, signals, on_ready).await?;
+        Ok::<_, ServeError>(hands_over.load(Ordering::Relaxed))
     })?;
     // Work that nobody waits for any more does not hold up the end.
     runtime.shutdown_background();
-    Ok(Exit::Done)
+    Ok(match socket.filter(|_| hands_over) {
+        Some(socket) => End::HandOver { program: succession.program, socket },
+        None => End::Done,
+    })
+}
+
+/// How serving ended.
+pub(super) enum End {
+    Done,
+    /// The program as it is on disk now goes on, with the same socket: nobody is turned away in between.
+    HandOver {
+        program: PathBuf,
+        socket: Arc<OwnedFd>,
+    },
+}
+
+/// What one program needs to follow another.
+struct Succession {
+    /// This program's file, asked before anybody replaces it.
+    program: PathBuf,
+    inherited: Option<Arc<OwnedFd>>,
+}
+
+/// Says that the main port's socket is the standard input.
+const INHERITED: &str = "SERIN_LISTENER";
+
+impl Succession {
+    fn prepare(listen: SocketAddr) -> Self {
+        let program = std::env::current_exe().unwrap_or_default();
+        let socket = std::env::var_os(INHERITED)
+            .filter(|from| from == "stdin")
+            .and_then(|_| std::io::stdin().as_fd().try_clone_to_owned().ok());
+        // It must be the address that is asked for.
+        let is_it = |socket: &OwnedFd| {
+            let listener = socket.try_clone().map(TcpListener::from).and_then(|socket| socket.local_addr());
+            listener.is_ok_and(|found| listen.port() == 0 || found == listen)
+        };
+        Self { program, inherited: socket.filter(is_it).map(Arc::new) }
+    }
+}
+
+impl End {
+    /// Ends, or becomes the program that goes on: its process is this one's, so whoever watches it sees no end.
+    pub(super) fn finish(self) -> anyhow::Result<Exit> {
+        match self {
+            Self::Done => Ok(Exit::Done),
+            Self::HandOver { program, socket } => {
+                tracing::info!("handing over to the program on disk");
+                let mut next = std::process::Command::new(&program);
+                next.args(std::env::args_os().skip(1)).env(INHERITED, "stdin").stdin(socket.try_clone()?);
+                // Returns only when it failed.
+                let error = std::os::unix::process::CommandExt::exec(&mut next);
+                Err(error).with_context(|| format!("{}: cannot be started", program.display()))
+            }
+        }
+    }
 }
 
 /// Waits until SIGTERM or Ctrl-C.
 pub(super) async fn stopped() -> Result<(), ServeError> {
-    let Signals { mut stop, reload } = signals()?;
+    let Signals { mut stop, reload, hands_over: _ } = signals()?;
     let _reload = reload;
     stop.recv().await;
     Ok(())
@@ -82,16 +150,19 @@ pub(super) fn place(args: &ServingPlaceArgs) -> Overrides {
         .set("serve.tls_key", path(&args.tls_key), "--tls-key")
 }
 
-/// SIGTERM and Ctrl-C stop, SIGHUP reloads.
+/// SIGTERM and Ctrl-C stop, SIGHUP reloads, SIGUSR2 hands over to the program as it is on disk now.
 ///
 /// # Errors
 /// When the operating system gives no signals.
 pub fn signals() -> Result<Signals, ServeError> {
     let (stopping, stop) = mpsc::channel(2);
     let (reloading, reload) = mpsc::channel(1);
+    let hands_over = Arc::new(AtomicBool::new(false));
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
+        let hands_over = hands_over.clone();
+        let mut upgrade = signal(SignalKind::user_defined2()).map_err(ServeError::Signals)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Signals)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Signals)?;
         let mut hang_up = signal(SignalKind::hangup()).map_err(ServeError::Signals)?;
@@ -100,6 +171,7 @@ pub fn signals() -> Result<Signals, ServeError> {
                 tokio::select! {
                     _ = terminate.recv() => {}
                     _ = interrupt.recv() => {}
+                    _ = upgrade.recv() => hands_over.store(true, Ordering::Relaxed),
                     _ = hang_up.recv() => {
                         // One that is still waiting will see what changed since.
                         let _ = reloading.try_send(());
@@ -121,7 +193,7 @@ pub fn signals() -> Result<Signals, ServeError> {
             tracing::info!("asked to stop: answering the requests in hand; once more stops at once");
         }
     });
-    Ok(Signals { stop, reload })
+    Ok(Signals { stop, reload, hands_over })
 }
 
 /// The name of an endpoint whose model lies in `file`: its stem, with what a name cannot have as hyphens.

@@ -43,9 +43,9 @@ pub(super) fn up(args: &UpArgs) -> anyhow::Result<Exit> {
     crate::telemetry::start();
     let plane = Plane::start(args, &settings)?;
     let routed = RoutedEndpoints::open(&settings.serve.data_dir, SystemClock::new().now())?;
-    let exit = serve_until_stopped(&settings, routed.endpoints());
+    let end = serve_until_stopped(&settings, routed.endpoints());
     drop(plane);
-    exit
+    end?.finish()
 }
 
 /// The control plane alone.

@@ -1,8 +1,10 @@
 //! A gateway from its start to its end: capture opened, addresses taken, endpoints reloaded, the last rows loaded.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpListener as StdListener};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serin_core::capture::{Capture, CaptureOptions, EndpointColumns, OpenCaptureError, Serving, TableError};
@@ -36,6 +38,8 @@ pub struct ServeOptions {
     pub capture: CaptureOptions,
     /// Limits of the gateway.
     pub limits: Limits,
+    /// The main port's socket, when a program before this one handed it over.
+    pub inherited: Option<Arc<OwnedFd>>,
 }
 
 /// What a running gateway is told from outside.
@@ -45,6 +49,8 @@ pub struct Signals {
     pub stop: mpsc::Receiver<()>,
     /// A message reads endpoints and certificate again.
     pub reload: mpsc::Receiver<()>,
+    /// Another program goes on where this one ends: the table is left to it.
+    pub hands_over: Arc<AtomicBool>,
 }
 
 /// What there is to tell once requests are answered.
@@ -58,6 +64,8 @@ pub struct Ready {
     pub snapshot: Arc<Snapshot>,
     /// The database of the inference table.
     pub database: PathBuf,
+    /// The main port's socket, for whoever takes it over: callers wait there while nobody accepts them.
+    pub socket: Arc<OwnedFd>,
 }
 
 /// What was done, once it ended.
@@ -111,22 +119,26 @@ pub async fn serve(
     let capture = Arc::new(Capture::open(&options.capture, clock.clone())?);
     create_views(&capture, &supply.snapshot)?;
     let gateway = Arc::new(Gateway::new(supply, capture, clock, options.limits));
-    let server = Server::bind(options.listen, gateway.clone(), tls.clone(), &options.proxies)?;
-    let address =
-        server.local_address().map_err(|source| BindError::Io { address: options.listen, source })?;
+    let io = |source| BindError::Io { address: options.listen, source };
+    let inherited = options.inherited.as_ref().map(|socket| socket.try_clone()).transpose().map_err(io)?;
+    let inherited = inherited.map(StdListener::from);
+    let server = Server::bind(options.listen, gateway.clone(), tls.clone(), &options.proxies, inherited)?;
+    let address = server.local_address().map_err(io)?;
+    let socket = Arc::new(server.socket().map_err(io)?);
     let admin = Admin::start(options.admin_listen, gateway.clone())?;
     let note = Note::leave(&options, address, admin.address());
     let snapshot = gateway.snapshot();
     tracing::info!(%address, admin.address = %admin.address(), "serving");
     let database = options.capture.database();
-    on_ready(&Ready { address, admin_address: admin.address(), snapshot, database });
+    on_ready(&Ready { address, admin_address: admin.address(), snapshot, database, socket });
 
-    let Signals { mut stop, reload } = signals;
+    let Signals { mut stop, reload, hands_over } = signals;
     let reloading = tokio::spawn(keep_up(gateway.clone(), endpoints, tls, watch, reload));
     let ended = server.run(&mut stop).await;
     reloading.abort();
     drop(note);
-    let served = finish(&gateway, ended, &mut stop).await;
+    let is_followed = hands_over.load(Ordering::Relaxed);
+    let served = finish(&gateway, ended, is_followed, &mut stop).await;
     drop(admin);
     Ok(served)
 }
@@ -234,8 +246,15 @@ fn create_views(capture: &Capture, snapshot: &Snapshot) -> Result<(), TableError
     Ok(())
 }
 
-async fn finish(gateway: &Arc<Gateway>, ended: Ended, stop: &mut mpsc::Receiver<()>) -> Served {
+async fn finish(
+    gateway: &Arc<Gateway>,
+    ended: Ended,
+    is_followed: bool,
+    stop: &mut mpsc::Receiver<()>,
+) -> Served {
     let limit = match ended {
+        // Whoever goes on loads what the journal has.
+        Ended::Drained if is_followed => Duration::ZERO,
         Ended::Drained => gateway.limits().settle,
         // Whoever is in a hurry does not wait for the table: the journal keeps what is left.
         Ended::Cut => Duration::ZERO,
@@ -248,7 +267,7 @@ async fn finish(gateway: &Arc<Gateway>, ended: Ended, stop: &mut mpsc::Receiver<
         // In a hurry after all.
         Some(()) = stop.recv() => (false, status),
     };
-    if !settled {
+    if !settled && !is_followed {
         tracing::warn!(
             capture.spooled_bytes = status.spooled_bytes,
             "captured rows remain in the journal for the next start"

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpListener as StdListener};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -30,6 +31,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const BACKLOG: u32 = 4_096;
 /// Answers of one HTTP/2 stream that wait for the caller to read, bytes.
 const HTTP2_SEND_BYTES: usize = 64 << 10;
+
+/// How long callers have to take their last answers before their connections are closed, and how often it is looked.
+const FAREWELL: Duration = Duration::from_millis(250);
+const FAREWELL_LOOK: Duration = Duration::from_millis(2);
 
 /// A bound address and what answers there.
 #[derive(Debug)]
@@ -76,7 +81,7 @@ pub fn check_loopback(option: &'static str, address: SocketAddr) -> Result<(), B
 }
 
 impl Server {
-    /// Takes the address. Callers are queued by the kernel from here on, and answered once the server runs. Addresses
+    /// Takes the address, or what a program before this one handed over. Callers are queued by the kernel from here on, and answered once the server runs. Addresses
     /// in `proxies` may hold more connections than others.
     ///
     /// # Errors
@@ -86,9 +91,14 @@ impl Server {
         gateway: Arc<Gateway>,
         tls: Option<Arc<Tls>>,
         proxies: &[IpAddr],
+        inherited: Option<StdListener>,
     ) -> Result<Self, BindError> {
         check_loopback("--listen", address)?;
-        let listener = listen(address).map_err(|source| BindError::Io { address, source })?;
+        let listener = match inherited {
+            Some(listener) => adopt(listener),
+            None => listen(address),
+        };
+        let listener = listener.map_err(|source| BindError::Io { address, source })?;
         let doors = Doors::new(gateway.limits(), proxies);
         Ok(Self { listener, gateway, tls, doors })
     }
@@ -99,6 +109,14 @@ impl Server {
     /// When the operating system does not say.
     pub fn local_address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
+    }
+
+    /// The same socket once more: callers are queued there also while nobody accepts them.
+    ///
+    /// # Errors
+    /// When the operating system gives none.
+    pub fn socket(&self) -> io::Result<OwnedFd> {
+        self.listener.as_fd().try_clone_to_owned()
     }
 
     /// Serves until a message arrives on `stop` (or its sender is gone), then answers the requests in hand; a second
@@ -134,6 +152,14 @@ impl Server {
         }
         gateway.drain();
         drop(listener);
+        // From here on every answer says that it is the last of its connection. Whoever is about to ask on one that is open
+        // still asks in time; whoever only keeps one open is cut off after a while.
+        let farewell = async {
+            while room.available_permits() < limits.connections {
+                tokio::time::sleep(FAREWELL_LOOK).await;
+            }
+        };
+        let _ = tokio::time::timeout(FAREWELL, farewell).await;
         let second = async {
             // A sender that is gone cannot ask again.
             if stop.recv().await.is_none() {
@@ -146,6 +172,12 @@ impl Server {
             () = tokio::time::sleep(limits.drain) => Ended::Cut,
         }
     }
+}
+
+/// A socket that listens already.
+fn adopt(listener: StdListener) -> io::Result<TcpListener> {
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {

@@ -210,7 +210,7 @@ impl Gateway {
         let (is_head, is_connect) = (request.method() == Method::HEAD, request.method() == Method::CONNECT);
         let checked = headers::check(&request, head, self.limits.header_count);
         let mut response = match checked {
-            Ok(_) => self.dispatch(request, caller).await,
+            Ok(_) => self.clone().dispatch(request, caller).await,
             Err(ref problem) => {
                 self.metrics.refused(problem.code);
                 let dialect = match routes::find(request.method(), request.uri().path()) {
@@ -220,7 +220,8 @@ impl Gateway {
                 refusal::response(dialect, problem, None, version)
             }
         };
-        if (checked != Ok(Afterwards::Keep) || is_connect) && version < Version::HTTP_2 {
+        let ends = checked != Ok(Afterwards::Keep) || is_connect || self.is_draining.load(Ordering::Relaxed);
+        if ends && version < Version::HTTP_2 {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         if is_head {

@@ -225,7 +225,7 @@ pub fn write_project(folder: &Path, settings: &str) {
         folder.join("serin.toml"),
         format!(
             "[project]\nname = \"wine\"\n[data]\ntrain = \"train.csv\"\ntarget = \"label\"\n[train]\ntrials = 3\n\
-             families = [\"logistic\"]\nfolds = 3\n[gates]\nchallenger_margin = -1.0\n{settings}"
+             families = [\"logistic\"]\nfolds = 3\n[stages.prod.rollout]\npreset = \"all-at-once\"\n[gates]\nchallenger_margin = -1.0\n{settings}"
         ),
     )
     .unwrap();

@@ -11,4 +11,5 @@ mod jobs;
 mod one_way;
 mod pipeline;
 mod report;
+mod rollout;
 mod serve;

@@ -16,10 +16,10 @@ use serin_core::pipeline::{Asked, project_settings};
 use serin_core::store::ListOptions;
 
 /// A control plane and a gateway on a data directory of their own.
-struct Plant {
-    folder: tempfile::TempDir,
-    control: Control,
-    gateway: Child,
+pub struct Plant {
+    pub folder: tempfile::TempDir,
+    pub control: Control,
+    pub gateway: Child,
 }
 
 impl Plant {
@@ -28,7 +28,7 @@ impl Plant {
     }
 
     /// A plant of the project that `write` makes.
-    fn of(write: impl Fn(&Path)) -> Self {
+    pub fn of(write: impl Fn(&Path)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         write(&folder.path().join("wine"));
         let data = folder.path().join("data");
@@ -52,11 +52,11 @@ impl Plant {
         plant
     }
 
-    fn project(&self) -> PathBuf {
+    pub fn project(&self) -> PathBuf {
         self.folder.path().join("wine")
     }
 
-    fn ask(&self) -> RunNumber {
+    pub fn ask(&self) -> RunNumber {
         let settings = project_settings(&self.project()).unwrap();
         let shared = &self.control;
         let asked = Asked::plain("wine", Cause::Asked { by: "ann".into() });
@@ -68,11 +68,11 @@ impl Plant {
         }
     }
 
-    fn run(&self, number: RunNumber) -> Run {
+    pub fn run(&self, number: RunNumber) -> Run {
         self.control.store.run(number).unwrap().unwrap()
     }
 
-    fn wait<T>(&self, what: &str, look: impl Fn() -> Option<T>) -> T {
+    pub fn wait<T>(&self, what: &str, look: impl Fn() -> Option<T>) -> T {
         let clock = SystemClock::new();
         loop {
             if let Some(found) = look() {
@@ -84,11 +84,11 @@ impl Plant {
         }
     }
 
-    fn wait_for_end(&self, number: RunNumber) -> Run {
+    pub fn wait_for_end(&self, number: RunNumber) -> Run {
         self.wait("the end of the run", || Some(self.run(number)).filter(|run| run.state.is_final()))
     }
 
-    fn approve(&self, by: &str) {
+    pub fn approve(&self, by: &str) {
         let store = self.control.store.clone();
         let open = ListOptions { is_open: true, ..ListOptions::default() };
         let approval = self.wait("an approval", || store.approvals(&open).unwrap().pop());
@@ -107,7 +107,7 @@ impl Drop for Plant {
 }
 
 /// Three classes in two features; `shift` moves one class, so that other data is other data.
-fn write_project(folder: &Path, shift: u32) {
+pub fn write_project(folder: &Path, shift: u32) {
     fs::create_dir_all(folder).unwrap();
     let mut rows = "a,b,label\n".to_owned();
     for i in 0..300_u32 {
@@ -164,7 +164,7 @@ fn git(folder: &Path, arguments: &[&str]) {
     assert!(ran.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&ran.stderr));
 }
 
-fn append(file: &Path, text: &str) {
+pub fn append(file: &Path, text: &str) {
     let before = fs::read_to_string(file).unwrap_or_default();
     fs::write(file, before + text).unwrap();
 }

@@ -80,12 +80,13 @@ impl Plant {
             proxies: Vec::new(),
             capture: CaptureOptions::new(data_dir(folder)),
             limits: Limits::default(),
+            inherited: None,
         };
         let endpoints = RoutedEndpoints::open(&data_dir(folder), clock.now())?.endpoints();
         let (stop, stopped) = mpsc::channel(2);
         let (reload, reloaded) = mpsc::channel(1);
         let (tell_address, address) = oneshot::channel();
-        let signals = Signals { stop: stopped, reload: reloaded };
+        let signals = Signals { stop: stopped, reload: reloaded, hands_over: Arc::default() };
         let gateway = runtime.spawn(serve(options, endpoints, clock.clone(), signals, move |ready| {
             let _ = tell_address.send(ready.address);
         }));
@@ -222,6 +223,7 @@ impl Plant {
         // Changes of routes are told by the decisions that make them.
         let is_told = |event: &&Event| {
             event.number > after
+                && event.facts["stage"] == "prod"
                 && kinds.contains(&event.kind)
                 && (event.facts["rollout"].is_u64() || event.kind == EventKind::RolledBack)
         };

@@ -53,10 +53,19 @@ fn the_demonstration_tells_the_whole_story() {
         "smoke-prod",
         "5. Production answers real requests",
         "200 requests",
-        "6. Every answer is a row in a SQL database",
+        "6. A new version takes over, step by step",
+        "answers beside the other one, and nobody sees it",
+        "version 2 gets 20 % of the requests",
+        "version 2 took over; version 1 stays warm",
+        "7. A version that is broken",
+        "back to version 2: ",
+        "0 of them failed",
+        "8. Every answer is a row in a SQL database",
         "select endpoint",
-        "7. Summary",
+        "9. Summary",
         "in production",
+        "version 2 took over",
+        "version 3 was sent back: ",
         "drained cleanly",
         "what to type next",
         "serin demo --data your.csv --target your_column",
@@ -70,7 +79,7 @@ fn the_demonstration_tells_the_whole_story() {
     {
         assert!(at.join("d").join(file).is_file(), "{file}");
     }
-    assert_eq!(answers(&at.join("d")), 200);
+    assert!(answers(&at.join("d")) > 1_000);
     // What it says to type works.
     run(at, &["config", "check", "d/serin.toml"]).expect(0);
     run(at, &["inspect", "d/out/model.serin"]).expect(0);
@@ -109,7 +118,7 @@ fn the_demonstration_takes_other_rows_and_spares_other_folders() {
             "{}",
             ran.stdout
         );
-        assert_eq!(answers(&at.join("d")), 120);
+        assert!(answers(&at.join("d")) >= 120);
     }
     let absent = run(at, &["demo", "--data", "absent.csv", "--target", "animal", "--dir", "e"]).expect(1);
     assert!(absent.stderr.contains("absent.csv: no such file"), "{}", absent.stderr);

@@ -12,7 +12,7 @@ fn address(pattern: &str) -> String {
     let path = pattern.strip_prefix("/api/v1").unwrap();
     let part = |part: &str| match part {
         "{project}" => "wine".to_owned(),
-        "{run}" | "{approval}" | "{version}" | "{decision}" => "7".to_owned(),
+        "{run}" | "{approval}" | "{version}" | "{decision}" | "{rollout}" => "7".to_owned(),
         part if part.starts_with('{') => "nothing".to_owned(),
         part => part.to_owned(),
     };

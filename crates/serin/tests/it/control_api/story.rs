@@ -171,7 +171,17 @@ fn check_lineage(plant: &Plant) {
 
 fn check_decision(plant: &Plant) {
     let listed = plant.get("/decisions");
-    assert_eq!(listed["items"][0]["rule"], "gate", "{listed:#}");
+    let rules: Vec<&Value> = listed["items"].as_array().unwrap().iter().map(|one| &one["rule"]).collect();
+    // Latest first: the first deployments of both stages.
+    assert_eq!(rules, ["rollout", "rollout", "gate"], "{listed:#}");
+    for number in [2, 3] {
+        let replay = plant.get(&format!("/decisions/{number}/replay"));
+        assert_eq!(
+            (&replay["same"], &replay["verdict"]),
+            (&json!(true), &json!("first-deployment")),
+            "{replay:#}"
+        );
+    }
     assert_eq!(listed["items"][0].get("inputs"), None);
     assert!(plant.get("/decisions/1")["inputs"]["evaluation"].is_object());
     let replay = plant.get("/decisions/1/replay");

@@ -100,7 +100,7 @@ fn only_loopback_is_listened_on() {
         change(&mut options);
         let (_stop, stop) = mpsc::channel(1);
         let (_reload, reload) = mpsc::channel(1);
-        let signals = Signals { stop, reload };
+        let signals = Signals { stop, reload, hands_over: std::sync::Arc::default() };
         let outcome = runtime().block_on(serve(options, one_endpoint(), clock(), signals, |_| ()));
         outcome.unwrap_err().to_string()
     };

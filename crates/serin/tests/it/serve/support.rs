@@ -89,6 +89,7 @@ pub fn options(folder: &Path) -> ServeOptions {
         proxies: vec!["127.0.0.1".parse().unwrap()],
         capture: CaptureOptions::new(folder),
         limits: Limits::default(),
+        inherited: None,
     }
 }
 
@@ -123,7 +124,7 @@ impl Server {
         let folder = tempfile::tempdir().unwrap();
         let (stop, stopped) = mpsc::channel(2);
         let (reload, reloaded) = mpsc::channel(1);
-        let signals = Signals { stop: stopped, reload: reloaded };
+        let signals = Signals { stop: stopped, reload: reloaded, hands_over: Arc::default() };
         let (tell, told) = channel();
         let mut options = options(folder.path());
         change(&mut options);
