@@ -332,6 +332,10 @@ impl Case<'_> {
     /// All hooks of the place have passed.
     fn after_hooks(self, rollout: &mut Rollout, place: HookPlace) -> Decided {
         if matches!(place, HookPlace::After(_)) {
+            if rollout.settings.probation.is_zero() {
+                rollout.enter(Phase::Ended { end: End::Completed }, self.now);
+                return Some(("promoted", format!("version {} took over", rollout.canary.version)));
+            }
             rollout.enter(Phase::Probation, self.now);
             let kept = words(rollout.settings.probation);
             let stable = rollout.stable.as_ref().map_or(0, |stable| stable.version.0);

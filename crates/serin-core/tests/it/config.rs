@@ -320,3 +320,55 @@ fn the_sample_settings_load() {
         assert!(entry.is_file(), "{}", entry.display());
     }
 }
+
+#[test]
+fn rollouts_have_a_plan_by_stage_and_mistakes_are_named() {
+    let of = |text: &str, stage: &str| {
+        let settings = load(text).unwrap();
+        settings.pipeline.stages.into_iter().find(|known| known.name == stage).unwrap().rollout
+    };
+    let shape = |text: &str, stage: &str| -> Vec<(f64, u64)> {
+        of(text, stage).steps.iter().map(|step| (step.weight, step.bake.as_secs())).collect()
+    };
+    assert_eq!(shape("", "dev"), [(100.0, 0)]);
+    assert_eq!(shape("", "prod"), [(10.0, 300), (100.0, 60)]);
+    assert_eq!(of("", "prod").probation, Duration::from_secs(24 * 3_600));
+    let own = "[pipeline]\nstages = [\"try\", \"live\"]\n";
+    assert_eq!(shape(own, "try"), [(100.0, 0)]);
+    assert_eq!(shape(own, "live"), [(10.0, 300), (100.0, 60)], "the last stage has a canary");
+    let head = "[stages.prod.rollout]\n";
+    let steps = "steps = [{ weight = 5, bake = \"2m\" }, { weight = 50 }]\nfinal_bake = \"0s\"\n";
+    assert_eq!(shape(&format!("{head}{steps}"), "prod"), [(5.0, 120), (50.0, 0), (100.0, 0)]);
+    let imported = "deployment_config = { BlueGreenUpdatePolicy = { TerminationWaitInSeconds = 300, \
+        TrafficRoutingConfiguration = { Type = \"LINEAR\", WaitIntervalInSeconds = 60, \
+        LinearStepSize = { Type = \"CAPACITY_PERCENT\", Value = 50 } } } }\n";
+    let imported = of(&format!("{head}{imported}"), "prod");
+    assert_eq!(imported.steps.iter().map(|step| step.weight).collect::<Vec<_>>(), [50.0, 100.0]);
+    assert_eq!(imported.probation, Duration::from_secs(300));
+
+    for (text, said) in [
+        ("preset = \"canary\"\n", "stages.prod.rollout.preset"),
+        ("preset = \"all-at-once\"\nsteps = [{ weight = 5 }]\n", "stand beside a preset"),
+        ("steps = [{ weight = 50 }, { weight = 20 }]\n", "have weight 20"),
+        ("steps = [{ weight = nan }]\n", "have weight NaN"),
+        ("steps = [{ weight = 101 }]\n", "have weight 101"),
+        ("steps = [{ weight = 5, bake = \"soon\" }]\n", "is \"soon\""),
+        ("steps = [{ weight = 5, bake = \"9h\" }]\n", "stages.prod.rollout.max_duration"),
+        ("max_duration = \"8d\"\n", "stages.prod.rollout.max_duration"),
+        ("min_requests = -1\n", "min_requests"),
+        ("latency_factor = 0.5\n", "latency_factor"),
+        ("disagreement = nan\n", "disagreement"),
+        ("without_evidence = \"hope\"\n", "write \"abort\" or \"replay\""),
+        ("deployment_config = { x = 1 }\n", "unknown field `x`"),
+        ("before_traffic = [{ check = \"everything\" }]\n", "have one that is none"),
+        ("before_traffic = [{ command = [\"a\"], url = \"https://x\" }]\n", "have one that is none"),
+        ("before_traffic = [{ url = \"file:///etc\" }]\n", "have one that is none"),
+        ("after_traffic = [{ command = [\"a\"], time_limit = \"2h\" }]\n", "at most 3600 s"),
+        ("alarms = [\"\"]\n", "cannot be watched"),
+        ("steps = 7\n", "invalid type"),
+        ("promote = true\n", "unknown key `promote`"),
+    ] {
+        let error = message(&load(&format!("{head}{text}")).unwrap_err());
+        assert!(error.contains(said), "{text}: {error}");
+    }
+}

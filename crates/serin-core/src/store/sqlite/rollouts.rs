@@ -218,6 +218,9 @@ fn route(tx: &Transaction<'_>, rollout: &mut Rollout, at: Moment) -> Result<()> 
     let (kind, reason) = match &rollout.phase {
         Phase::Returning { why } => (EventKind::RolledBack, why.reason.clone()),
         Phase::Probation => (EventKind::Deployed, rollout.reason.clone()),
+        Phase::Ended { .. } if rollout.settings.probation.is_zero() => {
+            (EventKind::Deployed, rollout.reason.clone())
+        }
         Phase::Loading if rollout.stable.is_none() => (EventKind::Deployed, rollout.reason.clone()),
         _ => (EventKind::RolloutAdvanced, rollout.reason.clone()),
     };
