@@ -38,9 +38,9 @@ fn main() {
                 let (counters, predictions) = (Arc::clone(&counters), &predictions);
                 scope.spawn(move || {
                     for _ in 0..REQUESTS {
-                        let ordinal = counters.begin();
+                        let begun = counters.begin(Duration::from_micros(1));
                         let witness = Witness::of(black_box(predictions), 5);
-                        counters.answered(ordinal, witness, Duration::from_micros(137), caller);
+                        counters.answered(begun, witness, Duration::from_micros(138), caller);
                     }
                 });
             }

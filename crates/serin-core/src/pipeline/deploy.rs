@@ -17,6 +17,7 @@ use crate::domain::{
     Approval, ApprovalState, Cause, Epoch, ModelVersion, RunKind, VersionNumber, VersionState,
 };
 use crate::engine::{Task, Work, WorkError};
+use crate::rollout::CANARY_VARIANT;
 use crate::routes::{RouteDocument, RoutesError};
 use crate::store::{ListOptions, RouteChange, StepEnd, Store};
 
@@ -65,7 +66,10 @@ impl Work for Deploy {
         };
         let serving = rollout::serving(task, &change.endpoint)?;
         let is_same = serving.as_ref().is_some_and(|model| model.bundle == version.bundle);
-        let deployed = match change.is_return || is_same {
+        // What an earlier attempt of this round began goes on, however its version serves by now.
+        let is_begun = !change.is_return && rollout::of_this_round(task)?.is_some();
+        let is_return = change.is_return || rollout::returns(task, &change.endpoint, version.number)?;
+        let deployed = match !is_begun && (is_return || is_same) {
             true => at_once(shop, task, &version, &change)?,
             false => rollout::roll_out(shop, task, &version, &change, serving.as_ref())?,
         };
@@ -116,7 +120,12 @@ pub(super) fn deployed(
     epoch: Epoch,
     version: VersionNumber,
 ) -> Result<DeployOutput, WorkError> {
-    let previous = task.store.served_before(task.run.number, &change.endpoint)?;
+    let mut previous = task.store.served_before(task.run.number, &change.endpoint)?;
+    // A version that was still on trial is nothing to go back to.
+    if previous.iter().any(|(name, _, _)| name != CANARY_VARIANT) {
+        previous.retain(|(name, _, _)| name != CANARY_VARIANT);
+        previous.iter_mut().for_each(|(_, weight, _)| *weight = 1.0);
+    }
     Ok(DeployOutput {
         stage: change.stage.clone(),
         endpoint: change.endpoint.clone(),

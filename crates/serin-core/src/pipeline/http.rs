@@ -41,10 +41,25 @@ pub(crate) fn post(url: &str, content_type: &str, inference_id: &str, body: &[u8
     post_to(url, None, content_type, inference_id, body)
 }
 
+/// The header of [`crate::rollout::Rollout::replay_word`].
+pub const REPLAY: &str = "x-serin-replay";
+
 /// The reply to posted rows, by this variant whatever its weight.
 pub(crate) fn post_to(
     url: &str,
     variant: Option<&str>,
+    content_type: &str,
+    inference_id: &str,
+    body: &[u8],
+) -> Result<Reply, String> {
+    post_with(url, variant, None, content_type, inference_id, body)
+}
+
+/// The same, counted as evidence by the word of a replay.
+pub(crate) fn post_with(
+    url: &str,
+    variant: Option<&str>,
+    replay: Option<&str>,
     content_type: &str,
     inference_id: &str,
     body: &[u8],
@@ -56,6 +71,9 @@ pub(crate) fn post_to(
         .header("x-amzn-sagemaker-inference-id", inference_id);
     if let Some(variant) = variant {
         request = request.header("x-amzn-sagemaker-target-variant", variant);
+    }
+    if let Some(word) = replay {
+        request = request.header(REPLAY, word);
     }
     let mut response = request.send(body).map_err(|error| error.to_string())?;
     let model_version = response.headers().get("x-serin-model-version");

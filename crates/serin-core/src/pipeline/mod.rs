@@ -34,6 +34,7 @@ use std::sync::Arc;
 pub use ask::{Asked, ask_to_deploy, rules};
 pub use deploy::endpoint;
 pub use gate::{Judgement, Ruling, judge};
+pub use http::REPLAY;
 pub use request::{DataFile, DataRole, DeployRequest, TrainRequest};
 pub use shape::{deploy_pipeline, first_steps, steps_after_build};
 pub use source::{project_settings, repository};

@@ -11,11 +11,11 @@ use super::documents::{BuildOutput, DeployOutput};
 use super::source::project_settings;
 use super::workshop::{Workshop, overtaken};
 use crate::config::RolloutSettings;
-use crate::domain::{ModelVersion, RolloutNumber, RunState};
+use crate::domain::{ModelVersion, RolloutNumber, RunState, VersionNumber};
 use crate::engine::{Task, WorkError};
 use crate::rollout::{Command, End, Phase};
 use crate::routes::{ModelRef, RouteDocument};
-use crate::store::{NewRollout, RouteChange, StoredRollout};
+use crate::store::{ListOptions, NewRollout, RouteChange, StoredRollout};
 
 /// How often it is looked how far the rollout is.
 const LOOK: Duration = Duration::from_millis(50);
@@ -92,7 +92,7 @@ fn leave(shop: &Workshop, task: &Task<'_>, number: RolloutNumber) -> Result<(), 
 }
 
 /// The rollout that an earlier attempt of this round began: an engine that died in between left it to this one.
-fn of_this_round(task: &Task<'_>) -> Result<Option<StoredRollout>, WorkError> {
+pub(super) fn of_this_round(task: &Task<'_>) -> Result<Option<StoredRollout>, WorkError> {
     let found = task.store.rollout_of(task.run.number, &task.plan.name)?;
     let first_began = task.run.step(&task.plan.name).and_then(|step| step.first_began);
     Ok(found.filter(|found| match (found.ended_steady, first_began) {
@@ -113,6 +113,16 @@ fn settings(shop: &Workshop, task: &Task<'_>, stage: &str) -> Result<RolloutSett
     };
     let stage = stages.into_iter().find(|planned| planned.name == stage);
     Ok(stage.map(|stage| stage.rollout).unwrap_or_default())
+}
+
+/// Whether the version is the one that a rollout under way would go back to.
+pub(super) fn returns(task: &Task<'_>, endpoint: &str, version: VersionNumber) -> Result<bool, WorkError> {
+    let open = ListOptions { is_open: true, limit: ListOptions::LIMIT, ..ListOptions::default() };
+    let rollouts = task.store.rollouts(&open)?;
+    let here =
+        rollouts.into_iter().map(|stored| stored.rollout).filter(|rollout| rollout.endpoint == endpoint);
+    let stable = here.filter(|rollout| !rollout.is_promoted()).find_map(|rollout| rollout.stable);
+    Ok(stable.is_some_and(|stable| stable.version == version))
 }
 
 /// The model that serves an endpoint now.

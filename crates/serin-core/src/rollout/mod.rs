@@ -15,4 +15,6 @@ mod state;
 pub use command::{Command, Unacceptable};
 pub use next::{AlarmView, HookAnswer, Inputs, Next, next, replay};
 pub use reading::{Reading, Refused};
-pub use state::{Blame, Condition, End, HookPlace, Phase, Rollout, Share, Side, Split, Watched, Why};
+pub use state::{
+    Blame, CANARY_VARIANT, Condition, End, HookPlace, Phase, Rollout, Share, Side, Split, Watched, Why,
+};

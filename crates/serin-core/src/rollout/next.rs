@@ -171,9 +171,10 @@ type Decided = Option<(&'static str, String)>;
 impl Case<'_> {
     fn decide(self, rollout: &mut Rollout) -> Decided {
         if let Phase::Returning { why } = &rollout.phase {
-            // The routes were changed with the decision; this only waits for the gateway, and not for ever: it follows
-            // when it is there again.
-            let is_back = rollout.is_followed || self.now - rollout.since >= FOLLOW_LIMIT;
+            // The routes were changed with the decision; this only waits for the gateway, and for one that is not there no
+            // longer: it follows when it is there again.
+            let is_gone = self.inputs.reading.is_none() && self.now - rollout.since >= FOLLOW_LIMIT;
+            let is_back = rollout.is_followed || is_gone;
             if is_back {
                 let why = why.clone();
                 rollout.enter(Phase::Ended { end: End::RolledBack { why: why.clone() } }, self.now);
@@ -209,7 +210,9 @@ impl Case<'_> {
                 format!("the gateway refused version {}: {}", rollout.canary.version, refused.reason);
             return self.go_back(rollout, "gateway_refused", reason, Blame::Version);
         }
-        if let AlarmView::Alarm { name } = &self.inputs.alarms {
+        if let AlarmView::Alarm { name } = &self.inputs.alarms
+            && has_requests(rollout)
+        {
             return self.condemn(rollout, "alarm", format!("the alarm {name} is on"));
         }
         if let Some(judged) = self.judged.filter(|judged| judged.verdict == Verdict::Bad) {
@@ -236,10 +239,20 @@ impl Case<'_> {
 
     /// Whether the present can be judged and nobody stopped it.
     fn can_go_on(&self, rollout: &mut Rollout) -> bool {
+        if rollout.is_promoted() {
+            // It serves: a gateway or an alarm that says nothing is no reason to change that.
+            return rollout.condition == Condition::Going;
+        }
+        let waits_to_be_followed = rollout.phase != Phase::Loading && !rollout.is_followed;
         let trouble = if self.inputs.reading.is_none() && self.now - rollout.heard >= SILENCE_LIMIT {
             Some(("gateway_silent", "the gateway does not say what its callers saw".to_owned(), true))
+        } else if waits_to_be_followed && self.now - rollout.since >= FOLLOW_LIMIT {
+            Some(("gateway_slow", "the gateway does not follow the new routes".to_owned(), true))
         } else if let AlarmView::Unreadable { name } = &self.inputs.alarms {
             Some(("alarm_unreadable", format!("nobody knows the state of the alarm {name}"), true))
+        } else if let AlarmView::Alarm { name } = &self.inputs.alarms {
+            // It had no request yet: whatever is wrong, it is not the new one.
+            Some(("alarm", format!("the alarm {name} is on already"), true))
         } else {
             let troubled = self.judged.filter(|judged| judged.trouble == Some(Trouble::StableFailsToo));
             troubled.map(|judged| {
@@ -293,9 +306,7 @@ impl Case<'_> {
     }
 
     fn hook(self, rollout: &mut Rollout) -> Decided {
-        let Some(place) = rollout.hook() else {
-            return self.unfollowed(rollout);
-        };
+        let place = rollout.hook()?;
         let exists = place == HookPlace::GoldenRows || rollout.hook_settings(place).is_some();
         if !exists {
             return self.after_hooks(rollout, place);
@@ -355,7 +366,7 @@ impl Case<'_> {
 
     fn mirror(self, rollout: &mut Rollout) -> Decided {
         if !rollout.is_followed {
-            return self.unfollowed(rollout);
+            return None;
         }
         let rows = rollout.evidence.mirrored.rows();
         let wanted = MIRRORED_WANTED.min(rollout.settings.min_requests.max(1));
@@ -370,7 +381,7 @@ impl Case<'_> {
 
     fn shift(self, rollout: &mut Rollout, step: usize) -> Decided {
         if !rollout.is_followed {
-            return self.unfollowed(rollout);
+            return None;
         }
         let bake = bake_of(rollout, step);
         let (needed, baked) = (needed(rollout), self.now - rollout.since);
@@ -436,22 +447,12 @@ impl Case<'_> {
         ))
     }
 
-    /// The gateway does not follow the routes of the phase.
-    fn unfollowed(self, rollout: &mut Rollout) -> Decided {
-        if self.now - rollout.since < FOLLOW_LIMIT {
-            return None;
-        }
-        let reason = "the gateway does not follow the new routes".to_owned();
-        let is_new = rollout.condition == Condition::Going;
-        self.hold(rollout, "gateway_slow", reason, true);
-        is_new.then(|| held_words(rollout))
-    }
-
     fn hold(&self, rollout: &mut Rollout, code: &str, reason: String, has_deadline: bool) {
         match &mut rollout.condition {
             Condition::Held { code: held, reason: told, .. } if held == code => *told = reason,
-            // A person's word stands.
-            Condition::Paused { .. } => {}
+            // What waits for a person is not let go by something that passes, and a person's word stands against that.
+            Condition::Held { has_deadline: false, .. } if has_deadline => {}
+            Condition::Paused { .. } if has_deadline => {}
             condition => {
                 *condition = Condition::Held { code: code.to_owned(), reason, since: self.now, has_deadline };
             }
@@ -484,10 +485,15 @@ impl Rollout {
         }
     }
 
-    pub(super) fn return_for(&mut self, why: Why, now: Steady) {
+    pub(crate) fn return_for(&mut self, why: Why, now: Steady) {
         self.enter(Phase::Returning { why }, now);
         self.is_followed = false;
     }
+}
+
+/// Whether callers see the new version.
+fn has_requests(rollout: &Rollout) -> bool {
+    matches!(rollout.phase, Phase::Shifting { .. } | Phase::AfterTraffic { .. } | Phase::Probation)
 }
 
 /// Who has the requests when the new version has none.

@@ -7,7 +7,7 @@ use serin_ml::sequential::Evidence;
 
 use super::reading::Reading;
 use crate::clock::{Steady, Timestamp};
-use crate::config::{HookSettings, ONLY_VARIANT, RolloutSettings};
+use crate::config::{HookSettings, ONLY_VARIANT, RolloutSettings, WithoutEvidence};
 use crate::digest::Digest;
 use crate::domain::{Epoch, RolloutNumber, RunNumber, VersionNumber};
 
@@ -183,7 +183,7 @@ pub struct Share {
 }
 
 /// The variant of the new version until it is promoted, and of the old one after it was.
-const CANARY_VARIANT: &str = "Canary";
+pub const CANARY_VARIANT: &str = "Canary";
 const PREVIOUS_VARIANT: &str = "Previous";
 
 /// The golden rows are answered within this, or there is something wrong with the gateway.
@@ -289,6 +289,16 @@ impl Rollout {
                 | HookSettings::Webhook { time_limit, .. },
             ) => *time_limit,
         }
+    }
+
+    /// What the replay of captured rows says to be counted, when the settings want it. Callers do not know the digests that
+    /// it is made of.
+    #[must_use]
+    pub fn replay_word(&self) -> Option<String> {
+        let stable =
+            self.stable.as_ref().filter(|_| self.settings.without_evidence == WithoutEvidence::Replay)?;
+        let parts = format!("{}/{}/{}/{}", self.canary.bundle, stable.bundle, self.number, self.created.0);
+        Some(Digest::of(parts.as_bytes()).to_string())
     }
 
     /// What captured rows are marked with, such as `7/step-1`.

@@ -33,6 +33,7 @@ use crate::store::{
     AlarmState, ListOptions, RolloutAdvance, RolloutDecision, Store, StoreError, StoredRollout,
 };
 
+pub use crate::pipeline::REPLAY;
 pub use gateway::{Counted, EVIDENCE, Page as EvidencePage};
 
 /// How often everything is looked at.
@@ -146,7 +147,8 @@ impl Driver {
         self.in_hand.retain(|number, _| open.iter().any(|stored| stored.rollout.number == *number));
         if open.is_empty() {
             self.hooks.forget();
-            return Ok(());
+            // What could not be published is tried again, and a first look tells what was decided before.
+            return if self.published.is_none() { self.publish() } else { Ok(()) };
         }
         // What was decided is told even if whoever decided it died before.
         self.publish()?;
@@ -253,6 +255,7 @@ impl Driver {
         match self.options.routes.publish(&document) {
             Ok(_) => self.published = Some(document.epoch()),
             Err(error) => {
+                self.published = None;
                 let error: &dyn std::error::Error = &error;
                 tracing::error!(error, "routes are not published");
             }

@@ -80,11 +80,9 @@ fn asked_again(data_directory: &Path, rollout: &Rollout) -> Option<u64> {
         let body = format!("[{features}]");
         let id = format!("replay-{}-{i}", rollout.number);
         // The gateway counts how it went.
-        if http::post_to(&url, Some(rollout.canary_variant()), "application/json", &id, body.as_bytes())
-            .is_ok()
-        {
-            asked += 1;
-        }
+        let (variant, word) = (Some(rollout.canary_variant()), rollout.replay_word());
+        let asks = http::post_with(&url, variant, word.as_deref(), "application/json", &id, body.as_bytes());
+        asked += u64::from(asks.is_ok());
     }
     Some(asked)
 }

@@ -53,6 +53,9 @@ pub struct RoutedRollout {
     pub mark: String,
     /// The variant that answers beside the others, unseen.
     pub mirror: Option<String>,
+    /// Who says this asks captured rows again: such requests are evidence although they name their variant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<String>,
 }
 
 /// A model version behind an endpoint.
@@ -336,7 +339,8 @@ pub(super) mod tests {
 
         let stored = include_str!("../../tests/data/routes/document_v2.json").trim_end();
         let mut prod = endpoint("only", "prod", &[0.9, 0.1]);
-        prod.rollout = Some(RoutedRollout { mark: "7/step-1".into(), mirror: Some("v1".into()) });
+        prod.rollout =
+            Some(RoutedRollout { mark: "7/step-1".into(), mirror: Some("v1".into()), replay: None });
         prod.variants[1].faults = Some(Faults { error_rate: 0.5, ..Faults::until(Timestamp(0)) });
         let document = super::tests::document(7, vec![prod]);
         assert_eq!(RouteDocument::from_json(stored).unwrap(), document);
@@ -383,7 +387,8 @@ pub(super) mod tests {
             (changed(&|e| e.sticky_header = Some("a\r\nb".into())), header("a\r\nb")),
             (
                 changed(&|e| {
-                    e.rollout = Some(RoutedRollout { mark: String::new(), mirror: Some("x".into()) })
+                    e.rollout =
+                        Some(RoutedRollout { mark: String::new(), mirror: Some("x".into()), replay: None })
                 }),
                 InvalidRoutes::Mirror { endpoint: name(), variant: "x".into() },
             ),

@@ -355,7 +355,7 @@ fn rollouts_have_a_plan_by_stage_and_mistakes_are_named() {
         ("steps = [{ weight = 5, bake = \"soon\" }]\n", "is \"soon\""),
         ("steps = [{ weight = 5, bake = \"9h\" }]\n", "stages.prod.rollout.max_duration"),
         ("max_duration = \"8d\"\n", "stages.prod.rollout.max_duration"),
-        ("min_requests = -1\n", "min_requests"),
+        ("min_requests = -1\n", "expected u64"),
         ("latency_factor = 0.5\n", "latency_factor"),
         ("disagreement = nan\n", "disagreement"),
         ("without_evidence = \"hope\"\n", "write \"abort\" or \"replay\""),

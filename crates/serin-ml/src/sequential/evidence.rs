@@ -8,6 +8,9 @@ use super::tally::Tally;
 /// No caller is more than this share of the evidence, where there are callers enough for that.
 pub const CALLER_SHARE: f64 = 0.2;
 
+/// Where a fair share would leave less than this of the evidence, nothing is cut.
+const LEAST_LEFT: f64 = 0.2;
+
 /// Everything counted of a rollout so far.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -146,6 +149,10 @@ impl Tally {
             limit = fair;
         }
         let (mut n, mut failures) = (cut(limit).round() as u64, whole.failures);
+        if (n as f64) < LEAST_LEFT * whole.n as f64 {
+            // A proxy and a few others: the cut would leave no evidence at all.
+            return whole;
+        }
         for caller in self.callers.values() {
             let requests = caller.requests as f64;
             if requests > limit {
@@ -188,6 +195,8 @@ mod tests {
         assert_eq!(asked(&[(100, 10); 10]).fair_trials(), Trials { n: 1_000, failures: 100 });
         assert_eq!(asked(&[(1_000, 1_000), (1, 0)]).fair_trials(), Trials { n: 1_001, failures: 1_000 });
         assert_eq!(Tally::default().fair_trials(), Trials::default());
+        let proxy = asked(&[(10_000, 3_000), (1, 0), (1, 0), (1, 0), (1, 0)]);
+        assert_eq!(proxy.fair_trials(), Trials { n: 10_004, failures: 3_000 });
     }
 
     #[test]

@@ -167,7 +167,7 @@ pub fn judge(evidence: &Evidence, settings: &JudgeSettings, needed: u64) -> Judg
     if now > 0.0 {
         take(case.labels(now * OTHER_BUDGET));
     }
-    let in_step = evidence.strata.last().map_or(0, |stratum| stratum.canary.trials().n);
+    let in_step = evidence.strata.last().map_or(0, |stratum| stratum.canary.fair_trials().n);
     let verdict = if findings.iter().any(|finding| finding.verdict == Verdict::Bad) {
         Verdict::Bad
     } else if trouble.is_some() {

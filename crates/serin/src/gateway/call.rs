@@ -16,7 +16,7 @@ use serin_core::ids::InferenceId;
 use super::body;
 use super::drill;
 use super::endpoint::{Endpoint, Variant};
-use super::evidence::{Counters, Witness};
+use super::evidence::{Begun, Counters, Witness};
 use super::headers::{self, ascii};
 use super::limits::Limits;
 use super::media::{self, Input, text_of};
@@ -52,7 +52,7 @@ pub(super) struct Call {
     /// Tells its other end from others.
     pub(super) caller: u64,
     /// Which request of its version it is, and what its answer says about that.
-    pub(super) ordinal: u64,
+    pub(super) begun: Option<Begun>,
     pub(super) witness: Option<Witness>,
     pub(super) trace_parent: Option<HeaderValue>,
     /// The body, as sent, once read.
@@ -105,10 +105,15 @@ impl Call {
             Some(version) => variant_of_version(&endpoint, Some(version))?,
             None => endpoint.choose(headers, self.id.as_str())?,
         };
+        let is_evidence = parameters.version.is_none() && endpoint.is_evidence(headers);
         self.target = Some((endpoint, variant));
-        self.ordinal = self.counters().map_or(0, Counters::begin);
         let plan = Plan::of(route.action, head)?;
         self.body = body::read(body, &self.gateway.limits, &mut self.held).await?;
+        if is_evidence {
+            // From here on it is the server's time.
+            let at = self.gateway.clock.monotonic();
+            self.begun = self.counters().map(|counters| counters.begin(at));
+        }
         self.gateway.metrics.received_bytes.inc_by(self.body.len() as u64);
         Ok(plan)
     }
@@ -284,8 +289,8 @@ impl Call {
         self.is_counted = true;
         let latency = self.latency();
         self.gateway.metrics.answered(self.variant().and_then(Variant::metrics), rows, latency);
-        if let Some(counters) = self.counters() {
-            counters.answered(self.ordinal, self.witness, latency, self.caller);
+        if let (Some(counters), Some(begun)) = (self.counters(), self.begun) {
+            counters.answered(begun, self.witness, self.gateway.clock.monotonic(), self.caller);
         }
     }
 
@@ -293,13 +298,16 @@ impl Call {
         self.is_counted = true;
         let metrics = self.variant().and_then(Variant::metrics).unwrap_or(&self.gateway.nowhere);
         self.gateway.metrics.refused_inference(metrics, code);
-        if let Some(counters) = self.counters() {
-            counters.refused(self.ordinal, code, self.latency(), self.caller);
+        if let (Some(counters), Some(begun)) = (self.counters(), self.begun) {
+            counters.refused(begun, code, self.gateway.clock.monotonic(), self.caller);
         }
     }
 
     /// Keeps what the answer says about its version, and has the row answered beside when another version is tried.
     fn testify(&mut self, rows: &Rows, predictions: &Predictions) {
+        if self.begun.is_none() {
+            return;
+        }
         let Some((endpoint, variant)) = &self.target else { return };
         let Some(model) = endpoint.variants().get(*variant).map(|variant| &variant.model) else { return };
         self.witness = Witness::of(predictions, model.classes().len());

@@ -155,6 +155,15 @@ impl Endpoint {
         &self.name
     }
 
+    /// Whether a request says how a version does: one that the weights gave to it, or a replay of captured rows. Whoever names
+    /// a variant could make it look as they like.
+    #[must_use]
+    pub fn is_evidence(&self, headers: &HeaderMap) -> bool {
+        let word = self.rollout.as_ref().and_then(|rollout| rollout.replay.as_deref());
+        let is_replay = word.is_some() && headers::text(headers, &headers::REPLAY) == word;
+        !headers.contains_key(headers::TARGET_VARIANT) || is_replay
+    }
+
     /// What its captured rows are marked with.
     #[must_use]
     pub fn rollout_step(&self) -> Option<&str> {

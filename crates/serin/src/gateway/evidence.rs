@@ -1,7 +1,7 @@
 //! What rollouts are judged by: counters of every version of every endpoint, from zero, monotone while the process lives.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,8 +22,9 @@ const WARM_UP: u64 = 20;
 const CALLERS: usize = 64;
 /// Versions whose counters are kept after they left.
 const VERSIONS: usize = 64;
-/// Moments that are remembered, to know what has not been answered since.
-const MOMENTS: usize = 8;
+/// How finely it is known since when a request is in hand, and for how long: longer than any is.
+const SLOT: Duration = Duration::from_millis(500);
+const SLOTS: usize = 128;
 
 /// Counters of one version at one endpoint.
 #[derive(Debug)]
@@ -40,7 +41,8 @@ pub struct Counters {
     class_names: Vec<String>,
     classes: Vec<AtomicU64>,
     callers: Mutex<HashMap<u64, CallerTally>>,
-    moments: Mutex<VecDeque<(Duration, u64)>>,
+    /// Requests in hand, by when they began: one entry a slot, round and round.
+    in_hand: [AtomicI64; SLOTS],
     disagreed: AtomicU64,
     dropped: AtomicU64,
 }
@@ -50,6 +52,14 @@ pub struct Counters {
 pub struct Witness {
     class: usize,
     confidence: f64,
+}
+
+/// A request in hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Begun {
+    /// Which one of the version it is, from 1.
+    ordinal: u64,
+    at: Duration,
 }
 
 /// All counters of a process.
@@ -90,15 +100,16 @@ impl Counters {
             classes: class_names.iter().map(|_| AtomicU64::new(0)).collect(),
             class_names,
             callers: Mutex::default(),
-            moments: Mutex::default(),
+            in_hand: std::array::from_fn(|_| AtomicI64::new(0)),
             disagreed: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
         }
     }
 
-    /// A request is given to the version; which one it is, from 1.
-    pub fn begin(&self) -> u64 {
-        add(&self.begun) + 1
+    /// A request is given to the version, at a moment of a monotonic clock.
+    pub fn begin(&self, at: Duration) -> Begun {
+        self.in_hand[slot(at)].fetch_add(1, Ordering::Relaxed);
+        Begun { ordinal: add(&self.begun) + 1, at }
     }
 
     /// Requests begun so far.
@@ -113,14 +124,15 @@ impl Counters {
         self.answered.load(Ordering::Relaxed)
     }
 
-    /// The request `ordinal` was answered.
-    pub fn answered(&self, ordinal: u64, witness: Option<Witness>, latency: Duration, caller: u64) {
+    /// The request was answered.
+    pub fn answered(&self, begun: Begun, witness: Option<Witness>, now: Duration, caller: u64) {
+        let latency = self.end(begun, now);
         add(&self.answered);
         let is_late = latency > LATE;
         if is_late {
             add(&self.late);
         }
-        self.timed(ordinal, latency);
+        self.timed(begun.ordinal, latency);
         if let Some(Witness { class, confidence }) = witness {
             if let Some(count) = self.classes.get(class) {
                 add(count);
@@ -130,9 +142,16 @@ impl Counters {
         self.asked_by(caller, is_late);
     }
 
-    /// The request `ordinal` was refused, or nobody waited for it.
-    pub fn refused(&self, ordinal: u64, code: Code, latency: Duration, caller: u64) {
-        if code.status().is_server_error() {
+    /// The request was refused, or nobody waited for it any more.
+    pub fn refused(&self, begun: Begun, code: Code, now: Duration, caller: u64) {
+        let latency = self.end(begun, now);
+        let is_failure = match code {
+            // Too much to do, or a disk that is full, is no version's fault; an answer that does not come is.
+            Code::Overloaded | Code::ClientGone => latency > LATE,
+            Code::CaptureFull => false,
+            code => code.status().is_server_error(),
+        };
+        if is_failure {
             add(&self.failed);
             if code == Code::ModelOutputInvalid {
                 add(&self.invalid);
@@ -144,22 +163,34 @@ impl Counters {
             add(&self.excused);
             if code == Code::ClientGone {
                 // It waited at least so long.
-                self.timed(ordinal, latency);
+                self.timed(begun.ordinal, latency);
             }
         }
     }
 
+    /// It is no longer in hand; how long it was.
+    fn end(&self, begun: Begun, now: Duration) -> Duration {
+        self.in_hand[slot(begun.at)].fetch_sub(1, Ordering::Relaxed);
+        now.saturating_sub(begun.at)
+    }
+
     /// A row was answered beside another version, which chose `other` (in this version's order, if it has the class).
-    pub fn mirrored(&self, answer: Result<Witness, Code>, other: Option<usize>, took: Duration) {
-        let ordinal = self.begin();
+    pub fn mirrored(
+        &self,
+        answer: Result<Witness, Code>,
+        other: Option<usize>,
+        began: Duration,
+        ended: Duration,
+    ) {
+        let begun = self.begin(began);
         match answer {
             Ok(witness) => {
                 if other != Some(witness.class) {
                     add(&self.disagreed);
                 }
-                self.answered(ordinal, Some(witness), took, 0);
+                self.answered(begun, Some(witness), ended, 0);
             }
-            Err(code) => self.refused(ordinal, code, took, 0),
+            Err(code) => self.refused(begun, code, ended, 0),
         }
     }
 
@@ -191,21 +222,15 @@ impl Counters {
             counts.iter().map(|count| count.load(Ordering::Relaxed)).collect::<Vec<_>>()
         };
         let one = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        // What has ended is read first: a request that ends in between is never taken for one that hangs.
-        let begun = one(&self.begun);
-        let (answered, failed) = (one(&self.answered), one(&self.failed));
+        let (begun, answered, failed) = (one(&self.begun), one(&self.answered), one(&self.failed));
         let (misfits, excused) = (one(&self.misfits), one(&self.excused));
-        let ended = answered + failed + misfits + excused;
-        let mut moments = self.moments.lock().unwrap_or_else(PoisonError::into_inner);
-        let long_ago = moments.iter().rev().find(|(moment, _)| now.saturating_sub(*moment) >= LATE);
-        let hanging = long_ago.map_or(0, |(_, begun)| begun.saturating_sub(ended));
-        if moments.back().is_none_or(|(moment, _)| now.saturating_sub(*moment) >= LATE / 4) {
-            moments.push_back((now, begun));
-            if moments.len() > MOMENTS {
-                moments.pop_front();
-            }
-        }
-        drop(moments);
+        // Those that began within the last two seconds, and the present slot, are not late yet.
+        let fresh: Vec<usize> = (0..=LATE.as_millis() / SLOT.as_millis())
+            .map(|ago| slot(now.saturating_sub(SLOT * u32::try_from(ago).unwrap_or(0))))
+            .collect();
+        let old = self.in_hand.iter().enumerate().filter(|(slot, _)| !fresh.contains(slot));
+        let hanging: i64 = old.map(|(_, count)| count.load(Ordering::Relaxed).max(0)).sum();
+        let hanging = u64::try_from(hanging).unwrap_or(0);
         let classes = self.class_names.iter().cloned().zip(all(&self.classes));
         let callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
         let callers = callers.iter().map(|(caller, tally)| (*caller, *tally)).collect();
@@ -286,6 +311,10 @@ fn of(counters: &Mutex<BTreeMap<Key, Arc<Counters>>>, endpoint: &str, model: &Se
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn slot(at: Duration) -> usize {
+    ((at.as_millis() / SLOT.as_millis()) % SLOTS as u128) as usize
 }
 
 fn add(count: &AtomicU64) -> u64 {

@@ -15,6 +15,9 @@ pub const MODEL_VERSION: HeaderName = HeaderName::from_static("x-serin-model-ver
 /// The request's id as AWS's clients show it.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 /// The variant that shall answer, whatever the weights.
+/// The word of a replay of captured rows.
+pub const REPLAY: HeaderName = HeaderName::from_static(serin_core::rollout_driver::REPLAY);
+/// The variant that shall answer.
 pub const TARGET_VARIANT: HeaderName = HeaderName::from_static("x-amzn-sagemaker-target-variant");
 /// The variant that answered.
 pub const INVOKED_VARIANT: HeaderName = HeaderName::from_static("x-amzn-invoked-production-variant");

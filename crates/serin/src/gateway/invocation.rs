@@ -71,7 +71,7 @@ impl Gateway {
             version,
             target: None,
             caller,
-            ordinal: 0,
+            begun: None,
             witness: None,
             trace_parent: headers::trace_parent(request.headers()),
             body: Bytes::new(),

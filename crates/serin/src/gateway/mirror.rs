@@ -72,6 +72,6 @@ fn answer(waiting: &Receiver<Row>, clock: &dyn Clock) {
             .map_err(|problem| problem.code)
             .and_then(|()| Witness::of(&predictions, model.classes().len()).ok_or(Code::ModelOutputInvalid));
         let took = clock.monotonic().saturating_sub(started);
-        counters.mirrored(said, answered, took);
+        counters.mirrored(said, answered, started, started + took);
     }
 }

@@ -36,6 +36,9 @@ pub(super) fn begin(
     }
     let found = versions::one(tx, new.version)?
         .ok_or_else(|| StoreError::Missing { what: "version", name: new.version.to_string() })?;
+    if let VersionState::Rejected { by, reason, .. } = &found.state {
+        return Err(StoreError::Invalid(format!("version {} was rejected by {by}: {reason}", new.version)));
+    }
     let stable = serving(tx, &new.endpoint)?.filter(|side| side.version != new.version);
     end_of_endpoint(tx, &new.endpoint, false, new.by.as_deref(), &format!("version {}", new.version), at)?;
     let watched = watched(tx, &new.endpoint)?;
@@ -195,6 +198,20 @@ fn returned(tx: &Transaction<'_>, rollout: &Rollout, why: &Why, at: Moment) -> R
             time: at.wall,
         };
         versions::set_state(tx, rollout.canary.version, &state, at)?;
+        // Elsewhere it is on its way too.
+        let open = ListOptions { is_open: true, limit: ListOptions::LIMIT, ..ListOptions::default() };
+        for other in list(tx, &open)? {
+            let is_it = other.rollout.canary.version == rollout.canary.version;
+            let is_back = matches!(other.rollout.phase, Phase::Returning { .. });
+            if is_it && !is_back && other.rollout.number != rollout.number {
+                let mut elsewhere = other.rollout.clone();
+                let was_promoted = elsewhere.is_promoted();
+                // It is rejected already.
+                let blame = Blame::Nobody;
+                elsewhere.return_for(Why { was_promoted, blame, ..why.clone() }, at.steady);
+                follow(tx, &other, elsewhere, at)?;
+            }
+        }
     }
     let Some(stable) = rollout.stable.as_ref().filter(|_| why.was_promoted) else { return Ok(()) };
     let champion = versions::aliased(tx, &rollout.project, CHAMPION)?;
@@ -230,7 +247,7 @@ fn route(tx: &Transaction<'_>, rollout: &mut Rollout, at: Moment) -> Result<()> 
     };
     let mark = rollout.mark();
     let routed = (rollout.stable.is_some() && rollout.is_open() && kind != EventKind::RolledBack)
-        .then(|| RoutedRollout { mark: mark.clone(), mirror: split.mirror });
+        .then(|| RoutedRollout { mark: mark.clone(), mirror: split.mirror, replay: rollout.replay_word() });
     let applied = Applied {
         project: &rollout.project,
         stage: &rollout.stage,

@@ -327,6 +327,55 @@ fn named_alarms_send_it_back_also_in_probation_and_one_that_nobody_knows_holds()
 }
 
 #[test]
+fn an_alarm_that_was_on_before_the_first_request_blames_nobody() {
+    let mut world = World::new(100);
+    world.alarms = AlarmView::Alarm { name: "errors".into() };
+    let one = world.until(rollout(settings()), is_phase("returning"));
+    assert_eq!((why(&one).code.as_str(), why(&one).blame), ("could_not_judge", Blame::Nobody));
+    assert_eq!(world.canary.begun, 0);
+}
+
+#[test]
+fn what_waits_for_a_person_is_not_let_go_by_something_that_passes() {
+    let mut world = World::new(1_000);
+    let one = shifting(&mut world);
+    (world.canary_fails, world.stable_fails) = (20, 20);
+    let one = world.until(one, |one| matches!(one.condition, Condition::Held { .. }));
+    (world.canary_fails, world.stable_fails) = (0, 0);
+    world.is_silent = true;
+    let mut one = (0..30).fold(one, |one, _| world.tick(one));
+    world.is_silent = false;
+    one = (0..30).fold(one, |one, _| world.tick(one));
+    let Condition::Held { code, .. } = &one.condition else { panic!("{:?}", one.condition) };
+    assert_eq!(code, "stable_fails_too");
+}
+
+#[test]
+fn a_gateway_that_answers_and_does_not_follow_holds_once_and_then_it_goes_back() {
+    let mut world = World::new(100);
+    let mut one = shifting(&mut world);
+    one.is_followed = false;
+    one.epoch.0 = 9;
+    let mut held = 0;
+    for _ in 0..500 {
+        let then = next(one, &world.inputs());
+        held += usize::from(then.decided.as_ref().is_some_and(|(name, _)| *name == "held"));
+        one = then.rollout;
+        world.now += 1;
+    }
+    assert_eq!((why(&one).code.as_str(), held), ("could_not_judge", 1));
+}
+
+#[test]
+fn a_version_that_serves_is_not_sent_back_by_silence() {
+    let mut world = World::new(100);
+    let one = world.until(rollout(settings()), is_phase("probation"));
+    world.is_silent = true;
+    let one = (0..2_000).fold(one, |one, _| world.tick(one));
+    assert_eq!(one.phase, Phase::Probation);
+}
+
+#[test]
 fn without_automatic_rollback_what_is_bad_waits_for_a_person() {
     let mut world = World::new(100);
     let careful = RolloutSettings { auto_rollback: false, ..settings() };

@@ -267,6 +267,46 @@ fn d3_a_version_that_was_found_bad_is_rejected_in_the_same_breath() {
 }
 
 #[test]
+fn d3_a_rejected_version_begins_nothing_and_goes_back_wherever_it_is() {
+    let plane = Plane::new();
+    let stored = plane.begin(2);
+    let reason = "wrong".to_owned();
+    let rejected = VersionState::Rejected { by: "bob".into(), reason, time: at(1).wall };
+    plane.store.set_version_state(VersionNumber(3), &rejected, at(1)).unwrap();
+    let hold = begin(&plane.store, &plane.reign);
+    let new = NewRollout {
+        project: "wine".into(),
+        stage: "dev".into(),
+        endpoint: "dev".into(),
+        version: VersionNumber(3),
+        settings: settings(),
+        expected: Expected::default(),
+        by: None,
+        reason: String::new(),
+    };
+    assert!(matches!(plane.store.begin_rollout(&hold, &new, at(1)), Err(StoreError::Invalid(_))));
+    // Version 2 is on its way at another stage, too, and is found bad there.
+    let elsewhere = RouteChange { endpoint: "dev".into(), stage: "dev".into(), ..change(1, false) };
+    plane.store.change_routes(&hold, &elsewhere, at(1)).unwrap();
+    let new = NewRollout { version: VersionNumber(2), ..new };
+    let other = plane.store.begin_rollout(&hold, &new, at(2)).unwrap();
+    let mut bad = other.rollout.clone();
+    bad.phase = Phase::Shifting { step: 0 };
+    let mut world = World::new(100);
+    world.canary.failed = 100;
+    bad.last = Some(World::new(100).inputs().reading.unwrap());
+    bad.is_followed = true;
+    bad.evidence.strata.push(Default::default());
+    let Next { rollout, .. } = next(bad, &world.inputs());
+    assert!(matches!(rollout.phase, Phase::Returning { .. }), "{:?}", rollout.phase);
+    let advance = RolloutAdvance { rollout, seen: other.revision, decision: None };
+    plane.store.advance_rollout(plane.reign.epoch, &advance, at(3)).unwrap().unwrap();
+    let prod = plane.store.rollout(stored.rollout.number).unwrap().unwrap();
+    assert!(matches!(prod.rollout.phase, Phase::Returning { .. }), "{:?}", prod.rollout.phase);
+    assert_eq!(plane.weights(), [(1, 100.0), (1, 100.0)]);
+}
+
+#[test]
 fn a_person_aborts_at_once_and_aliases_and_monitors_go_back_after_a_promotion() {
     let plane = Plane::new();
     plane.store.set_alias("wine", "champion", Some(VersionNumber(1)), "bob", at(0)).unwrap();

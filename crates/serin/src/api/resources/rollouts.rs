@@ -143,9 +143,10 @@ pub fn return_at_once(
 ) -> Result<bool, Refused> {
     let rollout = &stored.rollout;
     let Some(stable) = rollout.stable.as_ref().map(|stable| stable.version) else { return Ok(false) };
-    if matches!(rollout.phase, Phase::Returning { .. }) || to.is_some_and(|to| to != stable) {
+    if to.is_some_and(|to| to != stable) {
         return Ok(false);
     }
+    // It may be on its way back already: said twice, it is the same.
     command(control, rollout.number, Command::Abort, by, reason)?;
     Ok(true)
 }

@@ -9,8 +9,9 @@ use serde::Deserialize;
 use serin_core::config::StageSettings;
 use serin_core::domain::{ModelVersion, RunKind, VersionNumber, VersionState};
 use serin_core::pipeline::{DeployRequest, ask_to_deploy};
+use serin_core::rollout::{End, Phase};
 use serin_core::routes::{RouteDocument, RoutedVariant};
-use serin_core::store::ListOptions;
+use serin_core::store::{DeploymentRecord, ListOptions};
 use utoipa::ToSchema;
 
 use super::super::ask::{Plane, Refused, ask, missing, name_of, reason_of};
@@ -136,6 +137,26 @@ fn check(stage: &StageSettings, version: &ModelVersion) -> Result<(), Problem> {
     }
 }
 
+/// Whether the last rollout of the version there ended with going back.
+fn was_sent_back(
+    control: &Control,
+    project: &str,
+    stage: &StageSettings,
+    version: VersionNumber,
+) -> Result<bool, Refused> {
+    let all = ListOptions {
+        project: Some(project.to_owned()),
+        limit: ListOptions::LIMIT,
+        ..ListOptions::default()
+    };
+    let rollouts = control.store.rollouts(&all)?;
+    let last = rollouts
+        .iter()
+        .find(|stored| stored.rollout.stage == stage.name && stored.rollout.canary.version == version);
+    Ok(last
+        .is_some_and(|stored| matches!(stored.rollout.phase, Phase::Ended { end: End::RolledBack { .. } })))
+}
+
 /// The version that served a stage before the present one, and may serve again.
 fn before(control: &Control, project: &str, stage: &StageSettings) -> Result<VersionNumber, Refused> {
     let routes = control.store.routes()?;
@@ -154,9 +175,15 @@ fn before(control: &Control, project: &str, stage: &StageSettings) -> Result<Ver
     };
     loop {
         let deployments = control.store.deployments(&options)?;
-        let here = deployments.iter().filter(|deployment| deployment.stage == stage.name);
+        // With a share of the requests alone, a version did not serve the stage yet.
+        let served =
+            |deployment: &&DeploymentRecord| deployment.stage == stage.name && deployment.versions.len() == 1;
+        let here = deployments.iter().filter(served);
         for number in here.flat_map(|deployment| &deployment.versions) {
             if !passed.insert(*number) {
+                continue;
+            }
+            if was_sent_back(control, project, stage, *number)? {
                 continue;
             }
             let version = control.store.version(*number)?;
