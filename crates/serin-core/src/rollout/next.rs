@@ -177,7 +177,7 @@ impl Case<'_> {
             let is_back = rollout.is_followed || is_gone;
             if is_back {
                 let why = why.clone();
-                rollout.enter(Phase::Ended { end: End::RolledBack { why: why.clone() } }, self.now);
+                rollout.enter(Phase::Ended { end: End::RolledBack { why } }, self.now);
                 return Some(("rolled-back", format!("{} has all requests again", serving(rollout))));
             }
             return None;
@@ -460,15 +460,10 @@ impl Case<'_> {
     }
 
     fn go_back(&self, rollout: &mut Rollout, code: &'static str, reason: String, blame: Blame) -> Decided {
-        let why = Why {
-            code: code.to_owned(),
-            reason: reason.clone(),
-            blame,
-            by: None,
-            was_promoted: rollout.is_promoted(),
-        };
-        rollout.return_for(why, self.now);
-        Some(("returned", format!("back to {}: {reason}", serving(rollout))))
+        let told = format!("back to {}: {reason}", serving(rollout));
+        let was_promoted = rollout.is_promoted();
+        rollout.return_for(Why { code: code.to_owned(), reason, blame, by: None, was_promoted }, self.now);
+        Some(("returned", told))
     }
 }
 

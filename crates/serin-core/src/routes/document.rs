@@ -388,14 +388,14 @@ pub(super) mod tests {
             (
                 changed(&|e| {
                     e.rollout =
-                        Some(RoutedRollout { mark: String::new(), mirror: Some("x".into()), replay: None })
+                        Some(RoutedRollout { mark: String::new(), mirror: Some("x".into()), replay: None });
                 }),
                 InvalidRoutes::Mirror { endpoint: name(), variant: "x".into() },
             ),
             (
                 changed(&|e| {
                     e.variants[0].faults =
-                        Some(Faults { error_rate: f64::NAN, ..Faults::until(Timestamp(0)) })
+                        Some(Faults { error_rate: f64::NAN, ..Faults::until(Timestamp(0)) });
                 }),
                 InvalidRoutes::Faults { endpoint: name() },
             ),

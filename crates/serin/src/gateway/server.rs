@@ -255,7 +255,7 @@ async fn serve_stream(
 /// A number that tells callers apart without being their address.
 fn caller(from: IpAddr) -> u64 {
     match from {
-        IpAddr::V4(address) => hash(address.octets().into_iter()),
+        IpAddr::V4(address) => hash(address.octets()),
         // A network of one owner has as many addresses as it likes.
         IpAddr::V6(address) => hash(address.octets().into_iter().take(8)),
     }
