@@ -34,6 +34,8 @@ pub struct Evidence {
 #[serde(default)]
 pub struct Looked {
     pub requests: u64,
+    /// Those among them and those that were refused because their rows do not fit.
+    pub fits: u64,
     pub mirrored: u64,
     pub labels: u64,
 }

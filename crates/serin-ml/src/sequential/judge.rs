@@ -132,6 +132,7 @@ pub fn judge(evidence: &Evidence, settings: &JudgeSettings, needed: u64) -> Judg
     let before = evidence.looked;
     let looked = Looked {
         requests: fair.n.max(before.requests),
+        fits: canary.fits().n.max(before.fits),
         mirrored: evidence.mirrored.rows().max(before.mirrored),
         labels: evidence.labels.canary.n.max(before.labels),
     };
@@ -150,12 +151,16 @@ pub fn judge(evidence: &Evidence, settings: &JudgeSettings, needed: u64) -> Judg
     let now = share(first, before.requests, looked.requests);
     if now > 0.0 {
         take(case.failures(now * FAILURES_BUDGET));
-        take(case.misfits(now * OTHER_BUDGET));
         take(case.latency(0, now * OTHER_BUDGET));
         take(case.latency(1, now * OTHER_BUDGET));
         take(case.class_mix(&canary, now * OTHER_BUDGET));
         take(case.one_class(&canary, now * OTHER_BUDGET));
         take(case.confidence(&canary, now * OTHER_BUDGET));
+    }
+    // A version that no row fits answers nothing.
+    let now = share(first, before.fits, looked.fits);
+    if now > 0.0 {
+        take(case.misfits(now * OTHER_BUDGET));
     }
     let now = share(first, before.mirrored, looked.mirrored);
     if now > 0.0 {

@@ -176,6 +176,26 @@ fn c13_one_class_for_every_row_is_found_though_nothing_fails() {
 }
 
 #[test]
+fn a_version_that_no_row_fits_goes_back_though_it_answers_nothing() {
+    let mut world = World::new(100);
+    let one = shifting(&mut world);
+    world.requests = 0;
+    let one = world.tick(one);
+    world.canary.misfits += 40;
+    world.canary.begun += 40;
+    let one = world.until(one, is_phase("returning"));
+    assert!(why(&one).reason.contains("do not fit"), "{}", why(&one).reason);
+    // Callers who send nonsense to both are nobody's fault.
+    let mut world = World::new(100);
+    let mut one = shifting(&mut world);
+    for _ in 0..60 {
+        (world.canary.misfits, world.stable.misfits) = (world.canary.misfits + 5, world.stable.misfits + 45);
+        one = world.tick(one);
+    }
+    assert!(!matches!(one.phase, Phase::Returning { .. }), "{:?}", one.phase);
+}
+
+#[test]
 fn d1_d2_no_request_before_it_is_loaded_and_its_golden_rows_are_answered() {
     let mut world = World::new(100);
     world.hook = None;
