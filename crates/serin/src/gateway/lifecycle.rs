@@ -197,9 +197,13 @@ async fn keep_up(
 /// Reads endpoints and certificate again; what cannot be used changes nothing.
 fn reload_all(gateway: &Gateway, endpoints: &Endpoints, tls: Option<&Tls>) {
     let read = || -> anyhow::Result<Supply> {
-        let supply = endpoints.read(&gateway.snapshot())?;
+        let in_force = gateway.snapshot();
+        let supply = endpoints.read(&in_force)?;
         let certificate = tls.map(Tls::next).transpose()?;
-        create_views(gateway.capture(), &supply.snapshot)?;
+        // What served before needs no word of the table, which may be busy with rows: a way back must not wait for it.
+        if !is_known(&in_force, &supply.snapshot) {
+            create_views(gateway.capture(), &supply.snapshot)?;
+        }
         // From here on nothing can fail: all of it changes, or nothing.
         if let (Some(tls), Some(certificate)) = (tls, certificate) {
             tls.install(certificate);
@@ -213,7 +217,13 @@ fn reload_all(gateway: &Gateway, endpoints: &Endpoints, tls: Option<&Tls>) {
     };
     let is_told = refused.is_some() && gateway.refused().as_deref() == refused.as_ref();
     match (supply, refused.clone()) {
-        (Ok(supply), _) => gateway.install(supply),
+        (Ok(supply), _) => {
+            gateway.install(supply);
+            // The view of an endpoint follows its heaviest variant, which may be another one now.
+            if let Err(error) = create_views(gateway.capture(), &gateway.snapshot()) {
+                tracing::warn!(error = &error as &dyn std::error::Error, "the views of endpoints are older");
+            }
+        }
         (Err(_), Some(refused)) => gateway.keep(refused),
         (Err(_), None) => {}
     }
@@ -226,6 +236,16 @@ fn reload_all(gateway: &Gateway, endpoints: &Endpoints, tls: Option<&Tls>) {
         }
         Some(_) => {}
     }
+}
+
+/// Whether every model at every endpoint of `next` is there in `in_force` already.
+fn is_known(in_force: &Snapshot, next: &Snapshot) -> bool {
+    next.endpoints().iter().all(|endpoint| {
+        let known = in_force.endpoints().iter().find(|known| known.name() == endpoint.name());
+        endpoint.variants().iter().all(|variant| {
+            known.is_some_and(|known| known.of_version(Some(variant.model.version())).is_some())
+        })
+    })
 }
 
 /// Tells the table the names of every model. The view of an endpoint follows the last one told: its heaviest variant's.
