@@ -182,7 +182,7 @@ fn state(rollout: &Value) -> String {
             format!(
                 "step {step} of {}, {} % of the requests",
                 entries(rollout, "steps").len(),
-                cell(rollout, "weight")
+                percent(rollout)
             )
         }
         (phase, _) => phase.replace('-', " "),
@@ -195,6 +195,11 @@ fn state(rollout: &Value) -> String {
         (Some("held"), Some(reason)) => format!("{phase}, HELD: {}", line(reason)),
         _ => phase,
     }
+}
+
+/// A weight, which is in percent already, with no more digits than it has.
+fn percent(value: &Value) -> String {
+    value["weight"].as_f64().map_or_else(|| "-".to_owned(), |weight| weight.to_string())
 }
 
 /// One line for whoever watches.
@@ -214,7 +219,7 @@ fn progress(rollout: &Value) -> String {
 fn whole(rollout: &Value) -> String {
     let steps: Vec<String> = entries(rollout, "steps")
         .iter()
-        .map(|step| format!("{} % for {}", cell(step, "weight"), seconds(step, "bake_seconds")))
+        .map(|step| format!("{} % for {}", percent(step), seconds(step, "bake_seconds")))
         .collect();
     let mut out = format!("{}\n", headline(rollout));
     let rate = match rollout["requests_per_second"].as_f64() {
@@ -277,7 +282,7 @@ mod tests {
     fn a_rollout_is_told_in_words() {
         let text = whole(&rollout());
         for wanted in [
-            "rollout 3 of prod from version 5 to version 7: step 1 of 2, 10.0 % of the requests",
+            "rollout 3 of prod from version 5 to version 7: step 1 of 2, 10 % of the requests",
             "40 of 300 requests",
             "seen within 2 h",
             "2 mirrored rows got another class",
