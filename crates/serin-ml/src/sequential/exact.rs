@@ -28,6 +28,8 @@ impl std::ops::Add for Trials {
 
 /// Terms smaller than this part of the sum so far no longer change it.
 const NEGLIGIBLE: f64 = 1e-17;
+/// Below this a number loses digits.
+const SMALLEST: f64 = 1e-290;
 
 /// The probability that a group of `a.n` has at least `a.failures` of the failures that it and another of `b.n` have
 /// together, when failures do not care about groups: Fisher's exact test, one-sided, in its mid-p form, which counts the
@@ -42,6 +44,10 @@ pub fn worse_than(a: Trials, b: Trials) -> f64 {
     let log =
         ln_choose(failures, a.failures) + ln_choose(total - failures, n - a.failures) - ln_choose(total, n);
     let first = log.exp();
+    if first < SMALLEST && (a.failures as f64) < failures as f64 * n as f64 / total as f64 {
+        // Far below the middle nothing is left of the first term, and the sum is 1.
+        return 1.0;
+    }
     let most = n.min(failures);
     let (mut sum, mut term) = (0.5 * first, first);
     for k in a.failures..most {
@@ -59,12 +65,7 @@ pub fn worse_than(a: Trials, b: Trials) -> f64 {
             break;
         }
     }
-    rounded(sum, a.failures as f64, failures as f64 * n as f64 / total as f64)
-}
-
-/// A sum of probabilities. Far below the middle its terms grow from nothing, and it is 1.
-fn rounded(sum: f64, from: f64, middle: f64) -> f64 {
-    if sum <= 0.0 && from < middle { 1.0 } else { sum.min(1.0) }
+    sum.min(1.0)
 }
 
 /// The rest of the sum, each term by itself.
@@ -90,16 +91,29 @@ pub fn at_least(trials: Trials, p: f64) -> f64 {
         return 0.0;
     }
     let odds = p / (1.0 - p);
-    let first = ln_choose(n, failures) + failures as f64 * p.ln() + (n - failures) as f64 * (-p).ln_1p();
-    let (mut sum, mut term) = (first.exp(), first.exp());
-    for k in failures..n {
-        term *= odds * (n - k) as f64 / (k + 1) as f64;
+    let exactly = |k: u64| (ln_choose(n, k) + k as f64 * p.ln() + (n - k) as f64 * (-p).ln_1p()).exp();
+    let mut sum = 0.0;
+    if (failures as f64) < n as f64 * p {
+        // Below the middle the terms grow from nothing; those on the other side fall.
+        let mut term = exactly(failures - 1);
+        for k in (0..failures).rev() {
+            sum += term;
+            if term < NEGLIGIBLE * sum {
+                break;
+            }
+            term *= k as f64 / ((n - k + 1) as f64 * odds);
+        }
+        return (1.0 - sum).max(0.0);
+    }
+    let mut term = exactly(failures);
+    for k in failures..=n {
         sum += term;
         if term < NEGLIGIBLE * sum {
             break;
         }
+        term *= odds * (n - k) as f64 / (k + 1) as f64;
     }
-    rounded(sum, failures as f64, n as f64 * p)
+    sum.min(1.0)
 }
 
 /// The largest share of failures that is not refuted at `level`: fewer failures than were seen would then be as rare
