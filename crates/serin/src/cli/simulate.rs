@@ -177,10 +177,12 @@ fn words(
     });
     out.push_str(&printer::table(&["", "rollouts", "share", "after", "failed requests"], rows));
     out.push('\n');
-    for (extra, what) in [(0.04, "four more failures"), (0.01, "one more failure")] {
+    for (extra, what) in
+        [(0.04, "four more failures in a hundred are"), (0.01, "one more failure in a hundred is")]
+    {
         if let Some(seconds) = time_to_see(args, settings, extra) {
             out.push_str(&format!(
-                "\nat {} requests/s {what} in a hundred are seen within {}",
+                "\nat {} requests/s {what} seen within {}",
                 args.requests_per_second,
                 span(seconds)
             ));
