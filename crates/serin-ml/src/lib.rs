@@ -13,6 +13,8 @@ pub mod seed;
 pub mod dataset;
 pub mod profile;
 
+pub mod model_monitor;
+
 pub mod forest;
 pub mod prepare;
 
@@ -22,3 +24,5 @@ pub mod train;
 pub mod model;
 
 pub mod sequential;
+
+pub mod drift;

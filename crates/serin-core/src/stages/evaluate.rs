@@ -68,6 +68,7 @@ pub fn judge(answers: Answers<'_>, champion: Option<(&Matrix, &[u32])>, terms: &
         overlap: terms.overlap,
         data_findings: terms.findings,
         champion: champion.as_ref(),
+        recent: None,
     });
     Judged { evaluation, champion, verdict }
 }

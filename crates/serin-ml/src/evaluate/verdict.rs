@@ -21,6 +21,8 @@ pub struct GateInput<'a> {
     pub data_findings: &'a [DataFinding],
     /// The comparison with the champion, when there is one.
     pub champion: Option<&'a ChampionComparison>,
+    /// The same on labelled live rows that neither was trained on, when there are any.
+    pub recent: Option<&'a ChampionComparison>,
 }
 
 /// Rows shared by training and test.
@@ -70,6 +72,9 @@ pub struct GateFinding {
     pub text: String,
 }
 
+/// Share of resamples in which the challenger must be better on live rows: as likely as not.
+const RECENT_LEAST: f64 = 0.5;
+
 impl GateVerdict {
     /// The findings that refuse.
     pub fn refusals(&self) -> impl Iterator<Item = &GateFinding> {
@@ -93,6 +98,7 @@ impl CheckedGates {
         findings.extend(self.judge_overlap(input.overlap));
         findings.extend(input.data_findings.iter().map(|finding| self.judge_data(finding)));
         findings.extend(input.champion.map(|comparison| self.judge_champion(comparison)));
+        findings.extend(input.recent.map(judge_recent));
         GateVerdict { passed: findings.iter().all(|finding| finding.passed), findings }
     }
 
@@ -164,6 +170,28 @@ impl CheckedGates {
             },
         )
     }
+}
+
+/// On rows as they are now the challenger must not be the worse one.
+fn judge_recent(comparison: &ChampionComparison) -> GateFinding {
+    held(
+        "recent",
+        comparison.probability_better,
+        RECENT_LEAST,
+        |share, least| share >= least,
+        |share, _| {
+            format!(
+                "on {} labelled live rows the challenger's {} is better than the champion's in {:.1}% of paired resamples \
+                 ({} against {}); {:.0}% are needed",
+                comparison.rows,
+                comparison.metric,
+                share * 100.0,
+                shown(comparison.challenger),
+                shown(comparison.champion),
+                RECENT_LEAST * 100.0
+            )
+        },
+    )
 }
 
 fn judge_limit(evaluation: &Evaluation, metric: Metric, limit: f64) -> GateFinding {

@@ -211,7 +211,12 @@ impl Ranks {
     #[must_use]
     pub fn buckets(&self, low: f64, high: f64) -> Vec<Bucket> {
         const BUCKETS: usize = 10;
-        let bound = |i: usize| low + (high - low) * i as f64 / BUCKETS as f64;
+        let width = high - low;
+        let bound = |i: usize| match i as f64 / BUCKETS as f64 {
+            // The width of values near the largest there are is none of them.
+            part if width.is_infinite() => low * (1.0 - part) + high * part,
+            _ => low + width * i as f64 / BUCKETS as f64,
+        };
         (0..BUCKETS)
             .map(|i| {
                 let (lower_bound, upper_bound) = (bound(i), bound(i + 1));

@@ -146,6 +146,17 @@ pub fn learning_curve(
     curve
 }
 
+/// How much each raw feature matters to the model, by its own account (the gain of trees, the size of weights); they sum
+/// to 1. Empty when no member of it can say.
+#[must_use]
+pub fn model_importances(predictor: &Predictor, names: &[String]) -> Vec<(String, f64)> {
+    let gains = gains(predictor, names);
+    if gains.iter().all(|gain| *gain <= 0.0) {
+        return Vec::new();
+    }
+    names.iter().cloned().zip(gains).collect()
+}
+
 /// Each member's importances, mapped to raw columns by name and weighed by its share. Columns that a recipe made of
 /// several others (principal components) belong to none and are left out.
 fn gains(predictor: &Predictor, names: &[String]) -> Vec<f64> {

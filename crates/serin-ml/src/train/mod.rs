@@ -42,7 +42,7 @@ pub use family::{
 pub use fitted::{InvalidModel, Model};
 pub use forests::{ExtraTreesParameters, FeatureChoice, RandomForestParameters};
 pub use imported::ImportedModel;
-pub use insight::{CurvePoint, FeatureImportance, importances, learning_curve};
+pub use insight::{CurvePoint, FeatureImportance, importances, learning_curve, model_importances};
 pub use leaderboard::{Leaderboard, LeaderboardRow, TrialStatus};
 pub use logistic::{ClassWeights, LogisticModel, LogisticParameters};
 pub use majority::PriorModel;

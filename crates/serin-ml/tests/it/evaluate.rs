@@ -633,7 +633,7 @@ fn checked(gates: &str) -> CheckedGates {
 }
 
 fn plain(evaluation: &Evaluation) -> GateInput<'_> {
-    GateInput { evaluation, overlap: Overlap::NoTestSet, data_findings: &[], champion: None }
+    GateInput { evaluation, overlap: Overlap::NoTestSet, data_findings: &[], champion: None, recent: None }
 }
 
 fn refusals(verdict: &GateVerdict) -> Vec<String> {

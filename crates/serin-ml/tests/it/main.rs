@@ -4,11 +4,13 @@
 
 mod bundle;
 mod dataset;
+mod drift;
 mod evaluate;
 mod explain;
 mod families;
 mod foreign;
 mod forest;
+mod model_monitor;
 mod prepare;
 mod profile;
 mod reference;

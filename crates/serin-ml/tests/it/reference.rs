@@ -55,7 +55,8 @@ fn the_gate_refuses_the_reference_test_file() {
     let evaluation =
         evaluate(&labels.codes, &labels.codes, &certain, &labels.classes, &EvaluationOptions::default());
     let verdict = |overlap| {
-        let input = GateInput { evaluation: &evaluation, overlap, data_findings: &[], champion: None };
+        let input =
+            GateInput { evaluation: &evaluation, overlap, data_findings: &[], champion: None, recent: None };
         Gates::default().check().unwrap().judge(&input)
     };
     assert!(verdict(Overlap::Share(0.0)).passed);
