@@ -51,19 +51,30 @@ def program():
     return str(pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release" / "serin")
 
 
-def train(folder, name):
-    """A bundle of three classes and four features, of which `weight` may be missing, in a second."""
-    numbers = random.Random(name)
-    data = folder / f"{name}.csv"
+def values(numbers):
+    """A row of four features, of which `weight` may be missing, and its class."""
+    kind = numbers.randrange(3)
+    row = [f"{numbers.gauss(3 - kind, 0.4) * scale:.3f}" for scale in (2, 1, 1, 0.2)]
+    if numbers.random() < 0.1:
+        row[3] = ""
+    return row, CLASSES[kind]
+
+
+def write_rows(data, seed, features=FEATURES, count=200):
+    """Labelled rows, the class in column `size`."""
+    numbers = random.Random(seed)
     with data.open("w", newline="") as file:
         rows = csv.writer(file)
-        rows.writerow([*FEATURES, "size"])
-        for _ in range(200):
-            kind = numbers.randrange(3)
-            values = [f"{numbers.gauss(3 - kind, 0.4) * scale:.3f}" for scale in (2, 1, 1, 0.2)]
-            if numbers.random() < 0.1:
-                values[3] = ""
-            rows.writerow([*values, CLASSES[kind]])
+        rows.writerow([*features, "size"])
+        for _ in range(count):
+            row, kind = values(numbers)
+            rows.writerow([*row, kind])
+
+
+def train(folder, name):
+    """A bundle of three classes and four features in a second."""
+    data = folder / f"{name}.csv"
+    write_rows(data, name)
     command = [program(), "train", "--data", data, "--target", "size", "--trials", "4", "--threads", "2"]
     done = subprocess.run([*command, "--out", folder / name], capture_output=True, text=True)
     if done.returncode not in (0, 3):

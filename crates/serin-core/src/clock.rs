@@ -223,6 +223,24 @@ impl Clock for ManualClock {
     }
 }
 
+/// A time with its unit: `500ms`, `1.5s`, `60s`, `5m`, `2h`, `90d`.
+#[must_use]
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+    let (number, unit) = text.split_at(digits);
+    let seconds = number.parse::<f64>().ok()?
+        * match unit {
+            "ms" => 1e-3,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            "d" => 86_400.0,
+            _ => return None,
+        };
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -293,5 +311,15 @@ mod tests {
         let clock = SystemClock::new();
         assert!(clock.now() > Timestamp(1_700_000_000_000_000));
         assert!(clock.monotonic() <= clock.monotonic());
+    }
+
+    #[test]
+    fn times_need_a_unit() {
+        assert_eq!(parse_duration("60s"), Some(Duration::from_secs(60)));
+        assert_eq!(parse_duration("1.5m"), Some(Duration::from_secs(90)));
+        assert_eq!(parse_duration("250ms"), Some(Duration::from_millis(250)));
+        for wrong in ["60", "", "s", "-1s", "1 day", "1.2.3s", "1e400h"] {
+            assert_eq!(parse_duration(wrong), None, "{wrong}");
+        }
     }
 }

@@ -13,6 +13,8 @@ pub mod secret;
 
 pub mod domain;
 
+pub mod metrics;
+
 pub mod config;
 
 pub mod artifacts;
@@ -20,6 +22,8 @@ pub mod artifacts;
 pub mod routes;
 
 pub mod rollout;
+
+pub mod alarms;
 
 pub mod store;
 
@@ -42,3 +46,7 @@ pub mod mlflow;
 pub mod rollout_driver;
 
 pub mod trigger;
+
+pub mod monitor;
+
+pub mod watch;

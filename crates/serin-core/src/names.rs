@@ -1,7 +1,8 @@
 //! The name of every metric, with its help text: `docs/operations.md` lists them, and a test compares.
 //!
 //! Names follow Prometheus' rules: a base unit last; counters get `_total` when they are written. Labels come from
-//! closed sets: endpoint, variant and outcome, or the code of a problem; never an id.
+//! closed sets: endpoint, variant and outcome, or the code of a problem; never an id. Features are the one set that data
+//! chooses: the control plane tells of [`FEATURES_LIMIT`] an endpoint.
 
 /// A metric's name as registered, and what it counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,6 +11,29 @@ pub struct Metric {
     pub name: &'static str,
     /// One sentence without a full stop, which the text format adds.
     pub help: &'static str,
+}
+
+/// Features of one endpoint that the control plane tells of; those left out are counted.
+pub const FEATURES_LIMIT: usize = 2_000;
+
+impl Metric {
+    /// The series of a counter.
+    #[must_use]
+    pub fn total(&self) -> String {
+        format!("{}_total", self.name)
+    }
+
+    /// The buckets of a histogram.
+    #[must_use]
+    pub fn bucket(&self) -> String {
+        format!("{}_bucket", self.name)
+    }
+
+    /// How many values a histogram has counted.
+    #[must_use]
+    pub fn count(&self) -> String {
+        format!("{}_count", self.name)
+    }
 }
 
 const fn metric(name: &'static str, help: &'static str) -> Metric {
@@ -62,3 +86,55 @@ pub const CAPTURE_SPOOL_BYTES: Metric =
 pub const CAPTURE_LAG_SECONDS: Metric =
     metric("serin_capture_lag_seconds", "Age of the oldest record that is not in the inference table yet");
 pub const BUILD: Metric = metric("serin_build", "The version of serin");
+
+// What the control plane tells.
+
+pub const ENGINE_READY: Metric =
+    metric("serin_engine_ready", "1 while the engine of the control plane carries runs on, else 0");
+pub const RUNS: Metric = metric("serin_runs", "Runs by project and state, those that ended included");
+pub const OPEN_APPROVALS: Metric = metric("serin_open_approvals", "Questions that wait for a person");
+pub const OPEN_ROLLOUTS: Metric = metric("serin_open_rollouts", "Rollouts under way");
+pub const ALARM_ON: Metric = metric("serin_alarm_on", "1 while the alarm is on, else 0");
+pub const ALARM_KNOWN: Metric =
+    metric("serin_alarm_known", "1 while the alarm has enough data to say anything, else 0");
+pub const ALARM_SILENCED: Metric =
+    metric("serin_alarm_silenced", "1 while nobody is told of the alarm, else 0");
+pub const MONITOR_STATE: Metric = metric(
+    "serin_monitor_state",
+    "1 for what the last look at live rows said: stable, changed, insufficient, error; 0 for the others",
+);
+pub const MONITOR_AGE_SECONDS: Metric = metric(
+    "serin_monitor_age_seconds",
+    "Since the end of the last window of live rows that was looked at, or since looking began",
+);
+pub const MONITOR_WINDOW_SECONDS: Metric =
+    metric("serin_monitor_window_seconds", "Length of the windows that are looked at");
+pub const WINDOW_ROWS: Metric =
+    metric("serin_window_rows", "Rows answered in the last window, like the following of the last look");
+pub const FINDINGS: Metric = metric(
+    "serin_findings",
+    "What was found in enough of the last windows to be told, by severity: quality, drift",
+);
+pub const DRIFT_KS: Metric = metric(
+    "serin_drift_ks",
+    "Largest difference of the distribution functions of the feature in the baseline and now, 0 to 1",
+);
+pub const FEATURE_PRESENT: Metric =
+    metric("serin_feature_present", "Share of rows in which the feature has a value");
+pub const FEATURES_OMITTED: Metric =
+    metric("serin_features_omitted", "Features that are not told because the endpoint has too many");
+pub const CLASS_MIX_SHIFT: Metric = metric(
+    "serin_class_mix_shift",
+    "Share of predictions that would have to be of another class to be as on the hold-out",
+);
+pub const LABELLED_ROWS: Metric =
+    metric("serin_labelled_rows", "Rows whose true class is known, of those that quality is judged by");
+pub const ACCURACY: Metric = metric("serin_accuracy", "Share of right answers among labelled rows");
+pub const MACRO_F1: Metric = metric("serin_macro_f1", "Macro-averaged F1 of labelled rows");
+pub const EXPECTED_ACCURACY: Metric =
+    metric("serin_expected_accuracy", "Share of right answers on the hold-out");
+pub const EXPECTED_MACRO_F1: Metric = metric("serin_expected_macro_f1", "Macro-averaged F1 on the hold-out");
+pub const ESTIMATED_ACCURACY: Metric = metric(
+    "serin_estimated_accuracy",
+    "Share of right answers as the probabilities let expect it, while nothing speaks against that",
+);

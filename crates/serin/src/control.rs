@@ -19,6 +19,7 @@ use serin_core::routes::RoutesFile;
 use serin_core::runtime::ProcessRuntime;
 use serin_core::store::{Project, SqliteStore, Store};
 use serin_core::trigger::{Schedule, TriggerOptions, Triggers};
+use serin_core::watch::{Watch, WatchOptions};
 
 pub use note::ControlNote;
 
@@ -47,6 +48,7 @@ pub struct Control {
     // Fields go in this order: nothing asks for runs, then nothing goes on or does them, then nothing is told.
     pub triggers: Triggers,
     _rollouts: Rollouts,
+    pub watch: Watch,
     pub engine: Engine,
     _outbox: Outbox,
     /// The kernel lets go of it when the process dies.
@@ -120,6 +122,13 @@ impl Control {
             data_directory: data_directory.clone(),
             epoch: Box::new(move || reign.epoch()),
         })?;
+        let watch = Watch::start(WatchOptions {
+            store: store.clone(),
+            artifacts: artifacts.clone(),
+            moments: moments.clone(),
+            engine: engine.waker(),
+            data_directory: data_directory.clone(),
+        })?;
         let triggers = Triggers::start(TriggerOptions {
             store: store.clone(),
             artifacts: artifacts.clone(),
@@ -136,6 +145,7 @@ impl Control {
             moments,
             triggers,
             _rollouts: rollouts,
+            watch,
             engine,
             _outbox: outbox,
             _lock: lock,

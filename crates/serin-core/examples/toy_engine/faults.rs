@@ -11,16 +11,16 @@ use serin_core::clock::Timestamp;
 use serin_core::digest::Digest;
 use serin_core::domain::{
     Approval, ApprovalNumber, Attempt, Decided, DecisionNumber, Epoch, Event, EventKind, Lease, ModelVersion,
-    Notice, Pipeline, Refusal, RolloutNumber, Run, RunNumber, RunState, VersionNumber, VersionState, Wish,
-    WishOutcome,
+    MonitorNumber, Notice, Pipeline, Refusal, RolloutNumber, Run, RunNumber, RunState, VersionNumber,
+    VersionState, Wish, WishOutcome,
 };
 use serin_core::rollout::{Command, Rollout, Unacceptable};
 use serin_core::routes::{self, RouteDocument};
 use serin_core::store::{
-    AlarmRecord, AlarmState, DecisionRecord, DeploymentRecord, Hold, ListOptions, Moment, MonitorRecord,
-    NewDecision, NewRollout, NewTrial, NewVersion, Project, Reign, RolloutAdvance, RouteChange, ServedPeriod,
-    SqliteStore, StepEnd, Store, StoreError, StoredRollout, TrialRecord, TriggerRecord, TriggerState,
-    WishRules,
+    AlarmNews, AlarmRecord, DecisionRecord, DeploymentRecord, Hold, ListOptions, Moment, MonitorRecord,
+    MonitorRunRecord, NewDecision, NewMonitorRun, NewRollout, NewTrial, NewVersion, Project, Reign,
+    RolloutAdvance, RouteChange, ServedPeriod, Silence, SqliteStore, StepEnd, Store, StoreError,
+    StoredRollout, TrialRecord, TriggerRecord, TriggerState, WishRules,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -107,6 +107,7 @@ verbs! {
         fn would(wish: &Wish, rules: &WishRules, at: Moment) -> WishOutcome;
         fn open_runs() -> Vec<Run>;
         fn runs(list: &ListOptions) -> Vec<Run>;
+        fn count_runs() -> Vec<(String, String, u64)>;
         fn run(number: RunNumber) -> Option<Run>;
         fn attempts(number: RunNumber) -> Vec<Attempt>;
         fn output_of(key: Digest) -> Option<(RunNumber, Digest)>;
@@ -125,7 +126,11 @@ verbs! {
         fn rollouts(list: &ListOptions) -> Vec<StoredRollout>;
         fn rollout(number: RolloutNumber) -> Option<StoredRollout>;
         fn rollout_of(run: RunNumber, step: &str) -> Option<StoredRollout>;
-        fn alarms(project: &str) -> Vec<AlarmRecord>;
+        fn alarms(project: &str, at: Option<Moment>) -> Vec<AlarmRecord>;
+        fn monitor_runs(endpoint: Option<&str>, list: &ListOptions) -> Vec<MonitorRunRecord>;
+        fn monitor_run(number: MonitorNumber) -> Option<MonitorRunRecord>;
+        fn last_window(endpoint: &str, before: Timestamp) -> Option<Timestamp>;
+        fn reports_before(endpoint: &str, before: Timestamp, limit: u32) -> Vec<MonitorRunRecord>;
         fn trials(list: &ListOptions) -> Vec<TrialRecord>;
         fn decision(number: DecisionNumber) -> Option<DecisionRecord>;
         fn decisions(list: &ListOptions) -> Vec<DecisionRecord>;
@@ -163,7 +168,10 @@ verbs! {
         fn advance_rollout(epoch: Epoch, advance: &RolloutAdvance, at: Moment) -> Option<StoredRollout>;
         fn command_rollout(number: RolloutNumber, command: Command, by: &str, reason: &str, at: Moment) -> Option<std::result::Result<Rollout, Unacceptable>>;
         fn set_drill(endpoint: &str, version: VersionNumber, faults: Option<&routes::Faults>, by: &str, at: Moment) -> RouteDocument;
-        fn set_alarm(project: &str, name: &str, state: AlarmState, reason: &str, at: Moment) -> ();
+        fn set_alarm(project: &str, news: &AlarmNews, at: Moment) -> bool;
+        fn forget_alarm(project: &str, name: &str) -> ();
+        fn silence_alarm(project: &str, name: &str, silence: Option<&Silence>, by: &str, at: Moment) -> ();
+        fn put_monitor_run(run: &NewMonitorRun, at: Moment) -> MonitorNumber;
         fn switch_monitor(hold: &Hold, monitor: &MonitorRecord, at: Moment) -> ();
         fn put_trial(hold: &Hold, trial: &NewTrial, at: Moment) -> ();
         fn record_decision(hold: Option<&Hold>, decision: &NewDecision, at: Moment) -> DecisionNumber;

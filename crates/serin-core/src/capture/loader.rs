@@ -362,6 +362,12 @@ impl Shared {
 
     /// Deletes what the retention gives up, in pieces, until there is something to load.
     fn prune(&self) -> Result<(), LoadError> {
+        while self.journal.sealed_after(0).is_none()
+            && !self.requests().stop
+            && self.table().roll_up(self.clock.now())?
+        {
+            self.journal.seal();
+        }
         if self.retention == Retention::default() {
             return Ok(());
         }

@@ -8,6 +8,7 @@
 //! ([`FullPolicy`]), and says so.
 
 mod journal;
+mod labelled;
 mod labels;
 mod loader;
 mod read;
@@ -18,6 +19,7 @@ mod serving;
 mod table;
 mod upkeep;
 mod view;
+mod windows;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,6 +27,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 pub use self::journal::{AppendError, Journal, JournalOptions, SYNC_INTERVAL};
+pub use self::labelled::LabelledCounts;
 pub use self::labels::{LABEL_ID_LONGEST, LABEL_LONGEST, LABELS_AT_ONCE, Label, LabelCounts, LabelError};
 pub use self::read::{
     CapturedRow, ModelNames, RowPosition, RowRange, TableReader, TableSummary, open_to_read,
@@ -35,6 +38,7 @@ pub use self::serving::Serving;
 pub use self::table::{InferenceTable, TableError};
 pub use self::upkeep::Integrity;
 pub use self::view::EndpointColumns;
+pub use self::windows::{CountedWindow, REPLAY_CALLER, SHORTEST_WINDOW_SECONDS, WatchedBins};
 pub use crate::config::{CaptureMode, CaptureSettings, FullPolicy, Retention};
 
 use self::loader::Loader;
@@ -241,6 +245,20 @@ impl Capture {
     pub fn create_view(&self, columns: &EndpointColumns<'_>) -> Result<(), TableError> {
         let now = self.clock.now();
         self.loader.with_table(|table| table.create_view(columns, now))
+    }
+
+    /// From now on rows of a model version of an endpoint are counted in these bins while they are loaded.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn watch(
+        &self,
+        endpoint: &str,
+        model_version: &str,
+        bins: &Arc<WatchedBins>,
+    ) -> Result<(), TableError> {
+        let now = self.clock.now();
+        self.loader.with_table(|table| table.watch(endpoint, model_version, bins, now))
     }
 
     /// Attaches true classes to rows by their ids. It waits for the disk: not to be called where requests are answered.

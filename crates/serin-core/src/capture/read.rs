@@ -94,6 +94,10 @@ impl TableReader {
         Ok(Self { connection })
     }
 
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
     /// The model versions that have rows in this range, as far as their names are known.
     ///
     /// # Errors
@@ -177,7 +181,7 @@ pub fn open_to_read(path: &Path) -> Result<Connection, TableError> {
     Ok(connection)
 }
 
-fn captured(row: &Row<'_>) -> rusqlite::Result<CapturedRow> {
+pub(super) fn captured(row: &Row<'_>) -> rusqlite::Result<CapturedRow> {
     Ok(CapturedRow {
         position: RowPosition { time: Timestamp(row.get(0)?), rowid: row.get(1)? },
         id: row.get(2)?,

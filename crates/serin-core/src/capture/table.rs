@@ -13,13 +13,15 @@ use rusqlite::{Connection, Statement, Transaction, TransactionBehavior, params};
 use thiserror::Error;
 
 use super::record::{Outcome, Record};
+use super::windows::{Counting, Watched, watched};
 use crate::clock::Timestamp;
 
 /// The oldest SQLite whose write-ahead log is trusted: earlier ones can corrupt a database that is checkpointed
 /// and written at the same moment.
 const OLDEST_SQLITE: i32 = 3_051_003;
 /// Step n brings a file of version n to version n + 1; a new file is of version 0.
-const MIGRATIONS: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
+const MIGRATIONS: [&str; 3] =
+    [include_str!("schema/1.sql"), include_str!("schema/2.sql"), include_str!("schema/3.sql")];
 /// How long a writer waits for another process that holds the database.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Measured best for rows of 151 features (docs/adr/0006); a file keeps the size it was made with.
@@ -33,6 +35,8 @@ const CACHE_KIBIBYTES: i64 = 16 << 10;
 #[derive(Debug)]
 pub struct InferenceTable {
     pub(super) connection: Connection,
+    /// Where the rows of each model version are counted.
+    pub(super) watched: Watched,
     synchronous: Option<Sync>,
 }
 
@@ -63,6 +67,8 @@ pub enum TableError {
 #[derive(Debug)]
 pub struct Load<'a> {
     transaction: Transaction<'a>,
+    watched: &'a Watched,
+    counting: Counting,
     /// Rows of this load have greater ones.
     last_rowid: i64,
     segment: String,
@@ -109,7 +115,8 @@ impl InferenceTable {
         let page_bytes: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
         connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_BYTES / page_bytes.max(1))?;
         migrate(&mut connection)?;
-        Ok(Self { connection, synchronous: None })
+        let watched = watched(&connection)?;
+        Ok(Self { connection, watched, synchronous: None })
     }
 
     /// Begins loading the segment called `segment`, and forgets the segments in `finished`, whose files are gone.
@@ -135,6 +142,8 @@ impl InferenceTable {
             transaction.query_row("SELECT coalesce(max(rowid), 0) FROM inferences", [], |row| row.get(0))?;
         Ok(Load {
             transaction,
+            watched: &self.watched,
+            counting: Counting::default(),
             last_rowid,
             segment: segment.to_owned(),
             time,
@@ -243,7 +252,11 @@ impl Load<'_> {
                         probabilities: utf8(&buffers.probabilities),
                         features: utf8(&buffers.features),
                     };
-                    self.loaded.count(insert_row(&mut statement, record, id, &Row::Answered(answer))?);
+                    let inserted = insert_row(&mut statement, record, id, &Row::Answered(answer))?;
+                    self.loaded.count(inserted);
+                    if inserted == 1 {
+                        self.counting.add(self.watched, record, n);
+                    }
                 }
             }
         }
@@ -256,6 +269,7 @@ impl Load<'_> {
     /// When the database refuses; nothing was kept then.
     pub fn commit(self) -> Result<Loaded, TableError> {
         if !self.already_loaded {
+            self.counting.write(&self.transaction)?;
             super::labels::attach_waiting(&self.transaction, self.last_rowid)?;
             self.transaction.execute(
                 "INSERT INTO capture_segments (name, rows, time) VALUES (?1, ?2, ?3)",

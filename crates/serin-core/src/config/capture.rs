@@ -110,7 +110,7 @@ fn mode(raw: &RawCapture, at: &Place<'_>) -> Result<CaptureMode, ConfigError> {
 
 fn age(raw: &RawCapture, at: &Place<'_>) -> Result<Option<Duration>, ConfigError> {
     let Some(text) = raw.keep_age.as_deref().filter(|text| !text.is_empty()) else { return Ok(None) };
-    let age = super::check::parse_duration(text).filter(|age| *age >= SHORTEST_AGE);
+    let age = crate::clock::parse_duration(text).filter(|age| *age >= SHORTEST_AGE);
     let fix =
         "write a time such as \"12h\" or \"90d\", at least 60s, or \"\" to keep rows whatever their age";
     age.map(Some).ok_or_else(|| at.error("capture.keep_age", &format!("is \"{text}\""), fix))

@@ -12,10 +12,11 @@ use serin_ml::train::{Budget, FamilyName, FamilyParameters, Scope, SelectSetting
 use super::origin::Origins;
 use super::raw::{OneOrMany, RawConfig, RawTrain};
 use super::{
-    CaptureSettings, ConfigError, NotifySettings, Origin, PipelineSettings, ServeSettings, TriggerSettings,
-    capture, notify, pipeline, serve, triggers,
+    AlarmSettings, CaptureSettings, ConfigError, MonitorSettings, NotifySettings, Origin, PipelineSettings,
+    ServeSettings, TriggerSettings, alarms, capture, monitor, notify, pipeline, serve, triggers,
 };
 use crate::causes::in_one_line;
+use crate::clock::parse_duration;
 
 /// Checked settings of a project.
 #[derive(Debug, Clone)]
@@ -42,6 +43,10 @@ pub struct Settings {
     pub pipeline: PipelineSettings,
     /// What asks for runs.
     pub triggers: TriggerSettings,
+    /// How live rows are watched.
+    pub monitor: MonitorSettings,
+    /// What must not be, each behind those that it names.
+    pub alarms: Vec<AlarmSettings>,
     /// Who is told.
     pub notify: NotifySettings,
     /// Where the control API listens.
@@ -82,10 +87,13 @@ pub struct CheckSettings {
 
 /// Longest budget that can be asked for.
 const LONGEST_BUDGET: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Longest time that rows or labels can count for: counts of them are kept for so long.
+const LONGEST_KEPT: Duration = Duration::from_secs(400 * 24 * 3600);
 
 pub(super) fn check(raw: &RawConfig, folder: &Path, origins: &Origins) -> Result<Settings, ConfigError> {
     let at = Place { origins };
     let data = &raw.data;
+    let pipeline = pipeline::check(raw, folder, &at)?;
     let settings = Settings {
         project: at.name("project.name", raw.project.name.clone().unwrap_or_default())?,
         data: DataSettings {
@@ -110,8 +118,10 @@ pub(super) fn check(raw: &RawConfig, folder: &Path, origins: &Origins) -> Result
         gates_as_written: raw.gates.clone(),
         serve: serve::check(raw.serve.clone(), folder, &at)?,
         capture: capture::check(&raw.capture, &at)?,
-        pipeline: pipeline::check(raw, folder, &at)?,
         triggers: triggers::check(&raw.triggers, folder, &at)?,
+        monitor: monitor::check(&raw.monitor, &raw.labels, folder, &at)?,
+        alarms: alarms::check(&raw.alarms, &pipeline.stages, &at)?,
+        pipeline,
         notify: notify::check(raw, folder, &at)?,
         control_listen: at.listen("control.listen", raw.control.listen.as_deref().unwrap_or_default())?,
     };
@@ -202,6 +212,20 @@ impl Place<'_> {
         }
     }
 
+    /// The same for a key of tables whose names are the user's own; points at the nearest that was written.
+    pub(super) fn error_in(&self, parts: &[&str], problem: &str, fix: &str) -> ConfigError {
+        let is_bare = |part: &str| {
+            !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
+        };
+        let shown = |part: &&str| if is_bare(part) { (*part).to_owned() } else { format!("{part:?}") };
+        ConfigError::Value {
+            origin: self.origins.nearest(parts),
+            key: parts.iter().map(shown).collect::<Vec<_>>().join("."),
+            problem: problem.to_owned(),
+            fix: fix.to_owned(),
+        }
+    }
+
     /// Points at the gate, or at the nearest table around it that was written.
     fn gates_error(&self, error: &InvalidGates) -> ConfigError {
         let path = match error {
@@ -287,6 +311,19 @@ impl Place<'_> {
         })
     }
 
+    /// A time for which something that is kept counts: days rather than seconds.
+    pub(super) fn days(&self, key: &str, text: &str) -> Result<Duration, ConfigError> {
+        let duration =
+            parse_duration(text).filter(|duration| !duration.is_zero() && *duration <= LONGEST_KEPT);
+        duration.ok_or_else(|| {
+            self.error(
+                key,
+                &format!("is \"{text}\""),
+                "write a time such as \"12h\" or \"30d\", at most 400d",
+            )
+        })
+    }
+
     pub(super) fn listen(&self, key: &str, text: &str) -> Result<SocketAddr, ConfigError> {
         text.parse().map_err(|_| {
             self.error(
@@ -308,38 +345,5 @@ impl Place<'_> {
     pub(super) fn paths(&self, key: &str, entries: Option<OneOrMany>, folder: &Path) -> Vec<PathBuf> {
         let entries = entries.map(OneOrMany::into_vec).unwrap_or_default();
         entries.iter().map(|entry| self.path(key, entry, folder)).collect()
-    }
-}
-
-/// A time with its unit: `500ms`, `1.5s`, `60s`, `5m`, `2h`, `90d`.
-#[must_use]
-pub fn parse_duration(text: &str) -> Option<Duration> {
-    let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-    let (number, unit) = text.split_at(digits);
-    let seconds = number.parse::<f64>().ok()?
-        * match unit {
-            "ms" => 1e-3,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
-            "d" => 86_400.0,
-            _ => return None,
-        };
-    Duration::try_from_secs_f64(seconds).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_need_a_unit() {
-        assert_eq!(parse_duration("60s"), Some(Duration::from_secs(60)));
-        assert_eq!(parse_duration("1.5m"), Some(Duration::from_secs(90)));
-        assert_eq!(parse_duration("250ms"), Some(Duration::from_millis(250)));
-        for wrong in ["60", "", "s", "-1s", "1 day", "1.2.3s", "1e400h"] {
-            assert_eq!(parse_duration(wrong), None, "{wrong}");
-        }
     }
 }

@@ -3,8 +3,10 @@
 //! What a user wrote ([`raw`]) is merged key by key and becomes usable only through [`Settings::load`], which names the
 //! place, the key and the fix of the first thing it cannot accept.
 
+mod alarms;
 mod capture;
 mod check;
+mod monitor;
 mod notify;
 mod origin;
 mod pipeline;
@@ -18,9 +20,19 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+pub use crate::clock::parse_duration;
+pub use alarms::expression::{self, Expression, InvalidExpression, Node};
+pub use alarms::{
+    AlarmSettings, Comparison, InvalidRule, LONGEST_LOOK_BACK, MissingData, Rule, UncheckedRule, UnknownText,
+    WatchedMetric, Watches,
+};
 pub use capture::{CaptureMode, CaptureSettings, FullPolicy, Retention};
-pub use check::{CheckSettings, DataSettings, Settings, parse_duration};
-pub use notify::{ExperimentSettings, MailSecurity, MailSettings, NotifySettings, WebhookSettings};
+pub use check::{CheckSettings, DataSettings, Settings};
+pub use monitor::{LabelSource, MonitorSettings, RetrainSettings};
+pub use notify::{
+    AlertmanagerLogin, AlertmanagerSettings, ExperimentSettings, MailSecurity, MailSettings, NotifySettings,
+    WebhookSettings,
+};
 pub use origin::Origin;
 pub use pipeline::{CommandSettings, PipelineSettings, SourceSettings, StageSettings};
 pub use rollout::{HookSettings, LONGEST_ROLLOUT, RolloutSettings, RolloutStep, WithoutEvidence};

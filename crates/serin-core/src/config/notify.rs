@@ -4,8 +4,11 @@ use std::path::{Path, PathBuf};
 
 use super::ConfigError;
 use super::check::{Place, non_empty};
-use super::raw::{OneOrMany, RawConfig, RawMail, RawWebhook};
+use super::raw::{OneOrMany, RawAlertmanager, RawConfig, RawMail, RawWebhook};
 use crate::domain::EventKind;
+
+/// Alertmanagers of one cluster.
+const ALERTMANAGERS_LIMIT: usize = 8;
 
 /// Who is told what.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,6 +17,7 @@ pub struct NotifySettings {
     pub events: Vec<EventKind>,
     pub mail: Option<MailSettings>,
     pub webhooks: Vec<WebhookSettings>,
+    pub alertmanager: Option<AlertmanagerSettings>,
     pub experiments: Option<ExperimentSettings>,
 }
 
@@ -54,6 +58,26 @@ pub struct WebhookSettings {
     pub allow_hosts: Vec<String>,
 }
 
+/// Alertmanagers that are told of alarms.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlertmanagerSettings {
+    /// At least one; each is told.
+    pub urls: Vec<String>,
+    pub login: Option<AlertmanagerLogin>,
+    pub allow_http: bool,
+    /// Hosts and networks that may be private.
+    pub allow_hosts: Vec<String>,
+}
+
+/// How Alertmanager knows who tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AlertmanagerLogin {
+    /// User, and the file of the password.
+    Password(String, PathBuf),
+    /// The file of a token.
+    Token(PathBuf),
+}
+
 /// A tracking server that gets a copy of every trial.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExperimentSettings {
@@ -73,6 +97,10 @@ pub(super) fn check(raw: &RawConfig, folder: &Path, at: &Place<'_>) -> Result<No
     let webhooks: Vec<WebhookSettings> =
         raw.notify.webhooks.iter().flatten().map(|raw| webhook(raw, folder, at)).collect::<Result<_, _>>()?;
     for (i, webhook) in webhooks.iter().enumerate() {
+        if webhook.name == "mail" || webhook.name == "mlflow" || webhook.name.starts_with("alertmanager") {
+            let problem = format!("has one called \"{}\", which is another channel", webhook.name);
+            return Err(at.error("notify.webhooks", &problem, "give it another name"));
+        }
         if webhooks[..i].iter().any(|other| other.name == webhook.name) {
             let problem = format!("has two called \"{}\"", webhook.name);
             return Err(at.error("notify.webhooks", &problem, "give each a name of its own"));
@@ -84,7 +112,9 @@ pub(super) fn check(raw: &RawConfig, folder: &Path, at: &Place<'_>) -> Result<No
             .map(|text| at.path("experiments.token_file", &text, folder)),
     });
     let mail = raw.notify.mail.as_ref().map(|raw| mail(raw, folder, at)).transpose()?;
-    Ok(NotifySettings { events, mail, webhooks, experiments })
+    let alertmanager =
+        raw.notify.alertmanager.as_ref().map(|raw| alertmanager(raw, folder, at)).transpose()?;
+    Ok(NotifySettings { events, mail, webhooks, alertmanager, experiments })
 }
 
 fn mail(raw: &RawMail, folder: &Path, at: &Place<'_>) -> Result<MailSettings, ConfigError> {
@@ -126,6 +156,46 @@ fn mail(raw: &RawMail, folder: &Path, at: &Place<'_>) -> Result<MailSettings, Co
         from: needed("notify.mail.from", &raw.from)?,
         to,
         login,
+    })
+}
+
+fn alertmanager(
+    raw: &RawAlertmanager,
+    folder: &Path,
+    at: &Place<'_>,
+) -> Result<AlertmanagerSettings, ConfigError> {
+    let urls = raw.url.clone().map(OneOrMany::into_vec).unwrap_or_default();
+    if urls.is_empty() || urls.len() > ALERTMANAGERS_LIMIT || urls.iter().any(String::is_empty) {
+        let problem = format!("is not 1 to {ALERTMANAGERS_LIMIT} URLs");
+        return Err(at.error("notify.alertmanager.url", &problem, "write url = \"https://host:9093\""));
+    }
+    let path = |key, text: &str| at.path(key, text, folder);
+    let (user, password, token) = (
+        non_empty(raw.user.clone()),
+        non_empty(raw.password_file.clone()),
+        non_empty(raw.token_file.clone()),
+    );
+    let login = match (user, password, token) {
+        (None, None, None) => None,
+        (Some(user), Some(file), None) => {
+            Some(AlertmanagerLogin::Password(user, path("notify.alertmanager.password_file", &file)))
+        }
+        (None, None, Some(file)) => {
+            Some(AlertmanagerLogin::Token(path("notify.alertmanager.token_file", &file)))
+        }
+        _ => {
+            return Err(at.error(
+                "notify.alertmanager.user",
+                "and password_file go together, and not with token_file",
+                "give both of them, or token_file alone, or none",
+            ));
+        }
+    };
+    Ok(AlertmanagerSettings {
+        urls,
+        login,
+        allow_http: raw.allow_http.unwrap_or(false),
+        allow_hosts: raw.allow_hosts.clone().unwrap_or_default(),
     })
 }
 

@@ -50,16 +50,27 @@ impl Origins {
         }
         self.file
             .as_ref()
-            .and_then(|(path, text)| line_of(text, key).map(|line| Origin::File { path: path.clone(), line }))
+            .and_then(|(path, text)| {
+                line_of(text, key.split('.')).map(|line| Origin::File { path: path.clone(), line })
+            })
             .unwrap_or(Origin::Default)
+    }
+
+    /// Where a key was written, or else the nearest table around it. Each part is one key, dots and all.
+    pub(super) fn nearest(&self, parts: &[&str]) -> Origin {
+        let Some((path, text)) = &self.file else { return Origin::Default };
+        let mut written = (1..=parts.len()).rev();
+        written
+            .find_map(|count| line_of(text, parts[..count].iter().copied()))
+            .map_or(Origin::Default, |line| Origin::File { path: path.clone(), line })
     }
 }
 
-/// The line (from 1) on which the value of a dotted key stands.
-fn line_of(text: &str, key: &str) -> Option<usize> {
+/// The line (from 1) on which the value of a key stands, given the keys of the tables around it and its own.
+fn line_of<'a>(text: &str, parts: impl Iterator<Item = &'a str>) -> Option<usize> {
     let root = toml::de::DeTable::parse(text).ok()?;
     let mut table = root.get_ref();
-    let mut parts = key.split('.').peekable();
+    let mut parts = parts.peekable();
     while let Some(part) = parts.next() {
         let value = table.get(part)?;
         if parts.peek().is_none() {

@@ -34,6 +34,12 @@ pub struct RawConfig {
     #[serde(default)]
     pub triggers: RawTriggers,
     #[serde(default)]
+    pub monitor: RawMonitor,
+    #[serde(default)]
+    pub labels: RawLabels,
+    #[serde(default)]
+    pub alarms: BTreeMap<String, RawAlarm>,
+    #[serde(default)]
     pub notify: RawNotify,
     #[serde(default)]
     pub experiments: RawExperiments,
@@ -323,6 +329,65 @@ pub struct RawAlarmTrigger {
     pub enabled: Option<bool>,
 }
 
+/// `[monitor]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawMonitor {
+    pub enabled: Option<bool>,
+    pub window: Option<String>,
+    pub min_rows: Option<u64>,
+    pub false_alarms: Option<f64>,
+    pub least_shift: Option<f64>,
+    pub confirm: Option<String>,
+    pub quality_window: Option<String>,
+    pub quality_min_labels: Option<u64>,
+    pub quality_drop: Option<f64>,
+    #[serde(default)]
+    pub retrain: RawRetrain,
+}
+
+/// `[labels]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawLabels {
+    pub database: Option<String>,
+    pub sql: Option<String>,
+    pub poll: Option<String>,
+}
+
+/// `[monitor.retrain]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawRetrain {
+    pub min_labels: Option<u64>,
+    pub window: Option<String>,
+    pub max_rows: Option<usize>,
+    pub class_quota: Option<usize>,
+    pub recent_share: Option<f64>,
+    pub dry_run: Option<bool>,
+}
+
+/// `[alarms.NAME]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawAlarm {
+    pub metric: Option<String>,
+    pub labels: Option<BTreeMap<String, String>>,
+    pub stage: Option<String>,
+    pub statistic: Option<String>,
+    pub minimum_samples: Option<u64>,
+    pub period: Option<String>,
+    pub evaluation_periods: Option<u32>,
+    pub datapoints_to_alarm: Option<u32>,
+    pub comparison: Option<String>,
+    pub threshold: Option<f64>,
+    pub missing: Option<String>,
+    pub rule: Option<String>,
+    pub description: Option<String>,
+    pub retrain: Option<bool>,
+    pub enabled: Option<bool>,
+}
+
 /// `[notify]`
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -330,6 +395,19 @@ pub struct RawNotify {
     pub events: Option<Vec<String>>,
     pub mail: Option<RawMail>,
     pub webhooks: Option<Vec<RawWebhook>>,
+    pub alertmanager: Option<RawAlertmanager>,
+}
+
+/// `[notify.alertmanager]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawAlertmanager {
+    pub url: Option<OneOrMany>,
+    pub user: Option<String>,
+    pub password_file: Option<String>,
+    pub token_file: Option<String>,
+    pub allow_http: Option<bool>,
+    pub allow_hosts: Option<Vec<String>>,
 }
 
 /// `[notify.mail]`

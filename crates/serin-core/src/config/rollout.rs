@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use serin_ml::sequential::JudgeSettings;
 
 use super::ConfigError;
-use super::check::{Place, parse_duration};
+use super::check::Place;
 use super::raw::{RawHook, RawRollout, RawRolloutStep};
+use crate::clock::parse_duration;
 
 /// Most steps of a plan, hooks at one place, and alarms.
 const STEPS_LIMIT: usize = 100;

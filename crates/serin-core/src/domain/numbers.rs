@@ -49,6 +49,10 @@ number!(
     RolloutNumber
 );
 number!(
+    /// A look at a window of live rows, counted from 1 within a data directory.
+    MonitorNumber
+);
+number!(
     /// A reign of an engine over a data directory, the fencing token of everything it writes; also the number of a document of
     /// routes. Only grows.
     Epoch

@@ -176,6 +176,20 @@ impl RunState {
         !matches!(self, Self::Waiting | Self::Running | Self::Cancelling { .. })
     }
 
+    /// Every name that a state has.
+    pub const NAMES: [&'static str; 10] = [
+        "waiting",
+        "running",
+        "cancelling",
+        "succeeded",
+        "failed",
+        "rejected",
+        "cancelled",
+        "superseded",
+        "skipped",
+        "needs-operator",
+    ];
+
     /// Its name as stored and shown.
     #[must_use]
     pub fn name(&self) -> &'static str {

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use thiserror::Error;
 use ureq::config::Config;
-use ureq::http::Uri;
+use ureq::http::{Response, Uri};
 use ureq::tls::{TlsConfig, TlsProvider};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
-use ureq::{Agent, Error as HttpError};
+use ureq::{Agent, Body, Error as HttpError};
 
 use super::SendError;
 use super::addresses::{Allowed, is_allowed, special};
@@ -127,6 +127,45 @@ impl Resolver for JudgedLookup {
         let mut tried = self.empty();
         addresses.into_iter().take(ADDRESSES_TRIED).for_each(|address| tried.push(address));
         if tried.is_empty() { Err(unknown(io::ErrorKind::NotFound.into())) } else { Ok(tried) }
+    }
+}
+
+/// Why an address to post to cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum UnusableUrl {
+    #[error("the URL is https://host/path")]
+    Form,
+    #[error("it goes by https; `allow_http = true` permits {scheme}")]
+    Scheme { scheme: String },
+    #[error("the URL holds no user and no password; secrets are in files")]
+    User,
+}
+
+/// Whether notices may be posted to `url`, as far as it can be said without looking its host up.
+pub(super) fn check_url(url: &str, allow_http: bool) -> Result<(), UnusableUrl> {
+    let uri: Uri = url.parse().map_err(|_| UnusableUrl::Form)?;
+    let authority = uri.authority().filter(|authority| !authority.host().is_empty());
+    if authority.ok_or(UnusableUrl::Form)?.as_str().contains('@') {
+        return Err(UnusableUrl::User);
+    }
+    match uri.scheme_str() {
+        Some("https") => Ok(()),
+        Some("http") if allow_http => Ok(()),
+        scheme => Err(UnusableUrl::Scheme { scheme: scheme.unwrap_or_default().to_owned() }),
+    }
+}
+
+/// An answer that says that the notice was taken.
+pub(super) fn taken(answer: Response<Body>) -> Result<Response<Body>, SendError> {
+    let status = answer.status().as_u16();
+    match status {
+        200..=299 => Ok(answer),
+        300..=399 => Err(SendError::Redirected { status }),
+        _ => {
+            let header = answer.headers().get("retry-after").and_then(|value| value.to_str().ok());
+            let seconds = header.and_then(|seconds| seconds.trim().parse().ok());
+            Err(SendError::Refused { status, retry_after: seconds.map(Duration::from_secs) })
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! same notice may arrive twice and carries the same id both times.
 
 mod addresses;
+mod alertmanager;
 mod egress;
 mod mail;
 mod outbox;
@@ -21,7 +22,8 @@ use crate::domain::Notice;
 use crate::secret::SecretError;
 
 pub use addresses::{Allowed, InvalidAllowed};
-pub use egress::{Lookup, SystemLookup, TlsUnusable};
+pub use alertmanager::{ALARM_EVENTS, AlertmanagerChannel, AlertmanagerSettings, InvalidAlertmanager, Login};
+pub use egress::{Lookup, SystemLookup, TlsUnusable, UnusableUrl};
 pub(crate) use egress::{Reach, agent, unanswered};
 pub use mail::{InvalidMail, MailChannel, MailSecurity, MailSettings};
 pub use outbox::{InvalidChannels, Outbox, Subscription, subscriptions};

@@ -12,12 +12,13 @@ use serin_ml::seed::Seed;
 use thiserror::Error;
 
 use super::{
-    Allowed, Channel, InvalidAllowed, InvalidMail, InvalidWebhook, MailChannel, MailSettings, SendError,
-    WebhookChannel, WebhookSettings, next_attempt,
+    ALARM_EVENTS, AlertmanagerChannel, AlertmanagerSettings, Allowed, Channel, InvalidAlertmanager,
+    InvalidAllowed, InvalidMail, InvalidWebhook, Login, MailChannel, MailSettings, SendError, WebhookChannel,
+    WebhookSettings, next_attempt,
 };
 use crate::causes::in_one_line;
 use crate::clock::Clock;
-use crate::config::{MailSecurity, NotifySettings};
+use crate::config::{AlertmanagerLogin, MailSecurity, NotifySettings};
 use crate::domain::{EventKind, Notice};
 use crate::engine::Moments;
 use crate::hash::hash;
@@ -29,6 +30,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 const NOTICES_AT_ONCE: u32 = 50;
 /// The name of the mail channel.
 const MAIL: &str = "mail";
+/// The beginning of the names of channels to Alertmanager.
+const ALERTMANAGER: &str = "alertmanager";
 
 /// Why the channels of the settings cannot be used.
 #[derive(Debug, Error)]
@@ -37,8 +40,10 @@ pub enum InvalidChannels {
     Mail(#[from] InvalidMail),
     #[error("notify.webhooks: {name}")]
     Webhook { name: String, source: InvalidWebhook },
-    #[error("notify.webhooks: {name}: allow_hosts")]
+    #[error("notify: {name}: allow_hosts")]
     Allowed { name: String, source: InvalidAllowed },
+    #[error("notify.alertmanager: url {place}")]
+    Alertmanager { place: usize, source: InvalidAlertmanager },
 }
 
 /// A channel and the events that go by it.
@@ -94,7 +99,34 @@ pub fn subscriptions(
         let made = WebhookChannel::new(made, clock.clone());
         channels.push(Arc::new(made.map_err(|source| InvalidChannels::Webhook { name: name(), source })?));
     }
-    Ok(channels.into_iter().map(|channel| (channel, settings.events.clone())).collect())
+    let told = channels.into_iter().map(|channel| (channel, settings.events.clone()));
+    Ok(told.chain(alertmanagers(settings)?).collect())
+}
+
+/// A channel for each Alertmanager of the settings: each gets every alarm, as they do not tell each other.
+fn alertmanagers(settings: &NotifySettings) -> Result<Vec<Subscription>, InvalidChannels> {
+    let Some(told) = &settings.alertmanager else { return Ok(Vec::new()) };
+    let allow: Result<Vec<Allowed>, _> = told.allow_hosts.iter().map(|text| text.parse()).collect();
+    let allow = allow.map_err(|source| InvalidChannels::Allowed { name: ALERTMANAGER.to_owned(), source })?;
+    let login = match &told.login {
+        None => Login::None,
+        Some(AlertmanagerLogin::Password(user, file)) => Login::Password(user.clone(), file.clone()),
+        Some(AlertmanagerLogin::Token(file)) => Login::Token(file.clone()),
+    };
+    let channel = |(place, url): (usize, &String)| {
+        let made = AlertmanagerSettings {
+            name: format!("{ALERTMANAGER}-{}", place + 1),
+            url: url.clone(),
+            login: login.clone(),
+            allow_http: told.allow_http,
+            allow: allow.clone(),
+            time_limit: WebhookSettings::TIME_LIMIT,
+        };
+        let channel = AlertmanagerChannel::new(made)
+            .map_err(|source| InvalidChannels::Alertmanager { place: place + 1, source })?;
+        Ok((Arc::new(channel) as Arc<dyn Channel>, ALARM_EVENTS.to_vec()))
+    };
+    told.urls.iter().enumerate().map(channel).collect()
 }
 
 impl Outbox {

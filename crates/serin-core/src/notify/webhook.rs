@@ -7,10 +7,11 @@ use std::time::Duration;
 use serde_json::json;
 use thiserror::Error;
 use ureq::Agent;
-use ureq::http::Uri;
 
 use super::addresses::Allowed;
-use super::egress::{Lookup, Reach, SystemLookup, TlsUnusable, agent, unanswered};
+use super::egress::{
+    Lookup, Reach, SystemLookup, TlsUnusable, UnusableUrl, agent, check_url, taken, unanswered,
+};
 use super::signature::WebhookKey;
 use super::{Channel, SendError};
 use crate::clock::Clock;
@@ -40,12 +41,8 @@ pub struct WebhookSettings {
 /// Why a webhook's settings cannot be used.
 #[derive(Debug, Error)]
 pub enum InvalidWebhook {
-    #[error("the URL of a webhook is https://host/path")]
-    Url,
-    #[error("a webhook goes by https; `allow_http = true` permits {scheme}")]
-    Scheme { scheme: String },
-    #[error("the URL of a webhook holds no user and no password; its secret is in a file")]
-    UserInUrl,
+    #[error(transparent)]
+    Url(#[from] UnusableUrl),
     #[error("a webhook has one secret file, or two while the key is changed, not {found}")]
     Secrets { found: usize },
     #[error(transparent)]
@@ -82,20 +79,7 @@ impl WebhookChannel {
         clock: Arc<dyn Clock>,
         lookup: Arc<dyn Lookup>,
     ) -> Result<Self, InvalidWebhook> {
-        let uri: Uri = settings.url.parse().map_err(|_| InvalidWebhook::Url)?;
-        let authority = uri.authority().filter(|authority| !authority.host().is_empty());
-        let authority = authority.ok_or(InvalidWebhook::Url)?;
-        if authority.as_str().contains('@') {
-            return Err(InvalidWebhook::UserInUrl);
-        }
-        match uri.scheme_str() {
-            Some("https") => {}
-            Some("http") if settings.allow_http => {}
-            scheme => {
-                let scheme = scheme.unwrap_or_default().to_owned();
-                return Err(InvalidWebhook::Scheme { scheme });
-            }
-        }
+        check_url(&settings.url, settings.allow_http)?;
         if !(1..=KEYS_LIMIT).contains(&settings.secret_files.len()) {
             return Err(InvalidWebhook::Secrets { found: settings.secret_files.len() });
         }
@@ -146,16 +130,7 @@ impl WebhookChannel {
             .header("webhook-timestamp", seconds.to_string())
             .header("webhook-signature", signatures.join(" "));
         let answer = request.send(body).map_err(|error| unanswered(error, self.settings.time_limit))?;
-        let status = answer.status().as_u16();
-        match status {
-            200..=299 => Ok(answer),
-            300..=399 => Err(SendError::Redirected { status }),
-            _ => {
-                let header = answer.headers().get("retry-after").and_then(|value| value.to_str().ok());
-                let seconds = header.and_then(|seconds| seconds.trim().parse().ok());
-                Err(SendError::Refused { status, retry_after: seconds.map(Duration::from_secs) })
-            }
-        }
+        taken(answer)
     }
 }
 

@@ -134,6 +134,9 @@ pub struct EvaluateOutput {
     pub overlap: Overlap,
     pub findings: Vec<DataFinding>,
     pub champion: Option<ChampionOutput>,
+    /// Both on labelled live rows that were kept out of training, when the run was asked for with some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recent: Option<ChampionComparison>,
     /// What the user's own evaluation said.
     pub message: Option<String>,
     /// Files that it left, by name.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serin_ml::evaluate::{ChampionComparison, DataFinding, Evaluation, Overlap};
 
-use super::documents::{BuildOutput, ChampionOutput, EvaluateOutput, RegisterOutput};
+use super::documents::{BuildOutput, ChampionOutput, DataRole, EvaluateOutput, RegisterOutput};
 use super::own;
 use super::shape::WORK_VERSION;
 use super::workshop::{Workshop, disk};
@@ -31,6 +31,8 @@ struct Evaluated {
     comparison: Option<ChampionComparison>,
     champion: Option<Evaluation>,
     incomparable: Option<String>,
+    #[serde(default)]
+    recent: Option<ChampionComparison>,
 }
 
 impl Work for Evaluate {
@@ -91,6 +93,11 @@ impl Evaluate {
             shop.artifacts.copy_to(&champion.artifact, &folder.path("champion.serin"))?;
             arguments.extend(["--champion", "champion.serin"]);
         }
+        let recent = data.iter().enumerate().filter(|(_, file)| file.role == DataRole::Recent);
+        let recent: Vec<String> = recent.map(|(i, file)| format!("data/{}", file.work_name(i))).collect();
+        if champion.is_some() {
+            arguments.extend(recent.iter().flat_map(|rows| ["--recent", rows.as_str()]));
+        }
         shop.run_own(task, &folder, &arguments)?.expect("evaluation_failed", &[0])?;
         let text = std::fs::read(folder.path("out/evaluation.json"))
             .map_err(|error| disk("the evaluation", &error))?;
@@ -105,6 +112,7 @@ impl Evaluate {
             comparison,
             champion: theirs,
             incomparable,
+            recent,
         } = evaluated;
         let (message, files) = match &build.evaluate {
             Some(settings) => own::evaluate(shop, task, &folder, settings)?,
@@ -122,6 +130,7 @@ impl Evaluate {
                 evaluation: theirs,
                 incomparable,
             }),
+            recent,
             message,
             files,
         })

@@ -27,6 +27,9 @@ pub struct Judgement {
     pub overlap: Overlap,
     pub findings: Vec<DataFinding>,
     pub champion: Option<ChampionComparison>,
+    /// On labelled live rows that were kept out of training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recent: Option<ChampionComparison>,
 }
 
 /// A verdict in words, as it is recorded.
@@ -48,6 +51,7 @@ pub fn judge(judgement: &Judgement) -> Result<GateVerdict, InvalidGates> {
         overlap: judgement.overlap,
         data_findings: &judgement.findings,
         champion: judgement.champion.as_ref(),
+        recent: judgement.recent.as_ref(),
     }))
 }
 
@@ -66,6 +70,7 @@ impl Work for Gate {
             overlap: evaluated.overlap,
             findings: evaluated.findings,
             champion: evaluated.champion.and_then(|champion| champion.comparison),
+            recent: evaluated.recent,
         };
         let verdict =
             judge(&judgement).map_err(|error| WorkError::failed("configuration", in_one_line(&error)))?;

@@ -52,6 +52,8 @@ pub enum DataRole {
     Test,
     /// What the baseline is made of, when that is not the training rows.
     Baseline,
+    /// Labelled live rows that are kept out of training: the new model must not be worse than the champion on them.
+    Recent,
 }
 
 impl DataFile {
@@ -65,6 +67,7 @@ impl DataFile {
             DataRole::Train => "train",
             DataRole::Test => "test",
             DataRole::Baseline => "baseline",
+            DataRole::Recent => "recent",
         };
         format!("{role}-{position}{format}")
     }

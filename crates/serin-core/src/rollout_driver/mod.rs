@@ -268,7 +268,7 @@ impl Driver {
         if watched.is_empty() || matches!(rollout.phase, Phase::Returning { .. }) {
             return Ok(AlarmView::Quiet);
         }
-        let known = self.options.store.alarms(&rollout.project)?;
+        let known = self.options.store.alarms(&rollout.project, None)?;
         let mut unreadable = None;
         for name in watched {
             let state = known.iter().find(|alarm| alarm.name == *name);

@@ -34,6 +34,19 @@ pub struct Faults {
     /// Every request fails once so many were answered.
     #[serde(default)]
     pub fails_after: Option<u64>,
+    /// Rows arrive changed, for the model and for the record of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<Drift>,
+}
+
+/// A feature whose values are others than those that callers sent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Drift {
+    /// Name of the feature.
+    pub feature: String,
+    /// Added to each of its values.
+    pub shift: f64,
 }
 
 /// Longest delay, milliseconds, and longest drill.
@@ -53,6 +66,7 @@ impl Faults {
             class_flip: false,
             one_class: false,
             fails_after: None,
+            drift: None,
         }
     }
 
@@ -66,8 +80,10 @@ impl Faults {
             || self.wrong_shape
             || self.class_flip
             || self.one_class
-            || self.fails_after.is_some();
-        (0.0..=1.0).contains(&self.error_rate)
+            || self.fails_after.is_some()
+            || self.drift.is_some();
+        self.drift.as_ref().is_none_or(|drift| drift.shift.is_finite())
+            && (0.0..=1.0).contains(&self.error_rate)
             && self.latency_milliseconds <= LATENCY_LIMIT_MILLISECONDS
             && is_any
     }

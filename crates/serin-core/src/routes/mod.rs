@@ -13,6 +13,6 @@ pub use document::{
     ENDPOINTS_LIMIT, InvalidRoutes, ModelRef, RouteDocument, RoutedEndpoint, RoutedRollout, RoutedVariant,
     VARIANTS_LIMIT,
 };
-pub use faults::{Faults, LATENCY_LIMIT_MILLISECONDS};
+pub use faults::{Drift, Faults, LATENCY_LIMIT_MILLISECONDS};
 pub use file::{FILE_LIMIT_BYTES, RoutesError, RoutesFile};
 pub use key::KeyError;

@@ -12,11 +12,13 @@ mod types;
 pub use error::StoreError;
 pub use sqlite::SqliteStore;
 pub use types::{
-    AlarmRecord, AlarmState, ApprovalRequest, DecisionRecord, DeploymentRecord, Hold, ListOptions, Moment,
-    MonitorRecord, NewDecision, NewRollout, NewTrial, NewVersion, Project, Reign, RolloutAdvance,
-    RolloutDecision, RouteChange, ServedPeriod, StepEnd, StoredRollout, TrialRecord, TriggerRecord,
-    TriggerState, WishRules,
+    AlarmNews, AlarmRecord, ApprovalRequest, DecisionRecord, DeploymentRecord, Hold, ListOptions, Moment,
+    MonitorRecord, MonitorRunRecord, NewDecision, NewMonitorRun, NewRollout, NewTrial, NewVersion, Project,
+    Reign, RolloutAdvance, RolloutDecision, RouteChange, ServedPeriod, Silence, StepEnd, StoredRollout,
+    TrialRecord, TriggerRecord, TriggerState, WishRules,
 };
+
+pub use crate::domain::AlarmState;
 
 use std::fmt;
 use std::time::Duration;
@@ -25,8 +27,8 @@ use crate::clock::Timestamp;
 use crate::digest::Digest;
 use crate::domain::{
     Approval, ApprovalNumber, Attempt, Decided, DecisionNumber, Epoch, Event, EventKind, Lease, ModelVersion,
-    Notice, Pipeline, Refusal, RolloutNumber, Run, RunNumber, RunState, VersionNumber, VersionState, Wish,
-    WishOutcome,
+    MonitorNumber, Notice, Pipeline, Refusal, RolloutNumber, Run, RunNumber, RunState, VersionNumber,
+    VersionState, Wish, WishOutcome,
 };
 use crate::rollout::{Command, Rollout, Unacceptable};
 use crate::routes::{Faults, RouteDocument};
@@ -72,6 +74,9 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// Runs, latest first.
     fn runs(&self, list: &ListOptions) -> Result<Vec<Run>>;
+
+    /// How many runs each project has in each state, by name.
+    fn count_runs(&self) -> Result<Vec<(String, String, u64)>>;
 
     /// One run.
     fn run(&self, number: RunNumber) -> Result<Option<Run>>;
@@ -249,13 +254,6 @@ pub trait Store: fmt::Debug + Send + Sync {
         at: Moment,
     ) -> Result<RouteDocument>;
 
-    /// Keeps the state of an alarm.
-    fn set_alarm(&self, project: &str, name: &str, state: AlarmState, reason: &str, at: Moment)
-    -> Result<()>;
-
-    /// The last word about every alarm of a project.
-    fn alarms(&self, project: &str) -> Result<Vec<AlarmRecord>>;
-
     /// Deployments, latest first.
     fn deployments(&self, list: &ListOptions) -> Result<Vec<DeploymentRecord>>;
 
@@ -270,6 +268,44 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// What each stage is watched against.
     fn monitors(&self) -> Result<Vec<MonitorRecord>>;
+
+    // Watching
+
+    /// Keeps the state of an alarm. A change leaves an event, and notices unless the alarm is silenced; whether it was a
+    /// change.
+    fn set_alarm(&self, project: &str, news: &AlarmNews, at: Moment) -> Result<bool>;
+
+    /// The last word about every alarm of a project, and the silences that hold at a moment.
+    fn alarms(&self, project: &str, at: Option<Moment>) -> Result<Vec<AlarmRecord>>;
+
+    /// Forgets an alarm that is not watched any more.
+    fn forget_alarm(&self, project: &str, name: &str) -> Result<()>;
+
+    /// Silences an alarm for some time, or ends its silence: it is watched as before, and nobody is told.
+    fn silence_alarm(
+        &self,
+        project: &str,
+        name: &str,
+        silence: Option<&Silence>,
+        by: &str,
+        at: Moment,
+    ) -> Result<()>;
+
+    /// Keeps what a look at a window found. A window is looked at by itself once: the number of the first look is given
+    /// again.
+    fn put_monitor_run(&self, run: &NewMonitorRun, at: Moment) -> Result<MonitorNumber>;
+
+    /// Looks, latest first, without their reports.
+    fn monitor_runs(&self, endpoint: Option<&str>, list: &ListOptions) -> Result<Vec<MonitorRunRecord>>;
+
+    /// One look with its report.
+    fn monitor_run(&self, number: MonitorNumber) -> Result<Option<MonitorRunRecord>>;
+
+    /// The end of the last window of an endpoint that was looked at by itself, as of a moment.
+    fn last_window(&self, endpoint: &str, before: Timestamp) -> Result<Option<Timestamp>>;
+
+    /// The looks at an endpoint by itself whose windows ended by then, the last first, with their reports.
+    fn reports_before(&self, endpoint: &str, before: Timestamp, limit: u32) -> Result<Vec<MonitorRunRecord>>;
 
     // Experiments
 

@@ -10,7 +10,8 @@ use crate::clock::{Steady, Timestamp};
 use crate::config::RolloutSettings;
 use crate::digest::Digest;
 use crate::domain::{
-    ApprovalSubject, DecisionNumber, Epoch, Failure, Lease, RunNumber, RunState, StepPlan, VersionNumber,
+    AlarmState, ApprovalSubject, DecisionNumber, Epoch, Failure, Lease, MonitorNumber, RunNumber, RunState,
+    StepPlan, VersionNumber,
 };
 
 use crate::rollout::Rollout;
@@ -164,19 +165,74 @@ pub struct AlarmRecord {
     pub name: String,
     pub state: AlarmState,
     pub reason: String,
+    /// When it was last told.
     pub time: Timestamp,
     pub steady: Steady,
+    /// Since when it is in this state.
+    pub since: Timestamp,
+    /// Nobody is told of its changes while this holds.
+    pub silence: Option<Silence>,
 }
 
-/// The states of an alarm, as CloudWatch calls them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum AlarmState {
-    #[serde(rename = "OK")]
-    Ok,
-    #[serde(rename = "ALARM")]
-    Alarm,
-    #[serde(rename = "INSUFFICIENT_DATA")]
-    InsufficientData,
+/// What an alarm says now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlarmNews {
+    pub name: String,
+    pub state: AlarmState,
+    /// One sentence without a full stop.
+    pub reason: String,
+    /// What to do about it, when it is known.
+    pub advice: Option<String>,
+}
+
+/// Nobody is told of an alarm for some time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Silence {
+    pub until: Timestamp,
+    #[serde(skip)]
+    pub until_steady: Steady,
+    pub by: String,
+    pub reason: String,
+}
+
+/// What a look at a window found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewMonitorRun {
+    pub project: String,
+    pub stage: String,
+    pub endpoint: String,
+    pub model_version: String,
+    pub from: Timestamp,
+    pub to: Timestamp,
+    /// `None`: by itself.
+    pub asked_by: Option<String>,
+    pub state: String,
+    pub reason: String,
+    pub rows: u64,
+    pub findings: u32,
+    pub confirmed: u32,
+    pub report: serde_json::Value,
+}
+
+/// A look at a window.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MonitorRunRecord {
+    pub number: MonitorNumber,
+    pub project: String,
+    pub stage: String,
+    pub endpoint: String,
+    pub model_version: String,
+    pub from: Timestamp,
+    pub to: Timestamp,
+    pub time: Timestamp,
+    pub asked_by: Option<String>,
+    pub state: String,
+    pub reason: String,
+    pub rows: u64,
+    pub findings: u32,
+    pub confirmed: u32,
+    /// Not in lists.
+    pub report: Option<serde_json::Value>,
 }
 
 /// One change of an endpoint, as it was made.

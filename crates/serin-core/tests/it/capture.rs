@@ -265,7 +265,7 @@ fn a_database_of_a_later_version_is_left_alone() {
     let Err(OpenCaptureError::Table { source, .. }) = Capture::open(&options, clock()) else {
         panic!("a newer database must be refused");
     };
-    assert_eq!(source.to_string(), "the database has version 99, this program knows versions up to 2");
+    assert_eq!(source.to_string(), "the database has version 99, this program knows versions up to 3");
 }
 
 #[test]

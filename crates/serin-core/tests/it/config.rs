@@ -6,7 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serin_core::config::raw::RawConfig;
-use serin_core::config::{ConfigError, DEFAULT_TOML, FILE_LIMIT_BYTES, Layers, Settings};
+use serin_core::config::{
+    AlarmSettings, Comparison, ConfigError, DEFAULT_TOML, FILE_LIMIT_BYTES, Layers, MissingData, Settings,
+    WatchedMetric, Watches,
+};
+use serin_core::metrics::Statistic;
 use serin_ml::evaluate::Metric;
 use serin_ml::seed::Seed;
 use serin_ml::train::{Budget, FamilyName, Scope};
@@ -73,8 +77,9 @@ fn the_default_file_has_every_key_and_no_other() {
     toml::from_str::<RawConfig>(DEFAULT_TOML).unwrap();
     let defaults: toml::Table = DEFAULT_TOML.parse().unwrap();
     assert_eq!(known_keys(""), defaults.keys().cloned().collect());
-    // The stages have names of the user's own.
-    for (section, keys) in defaults.iter().filter(|(section, _)| *section != "stages") {
+    // Stages and alarms have names of the user's own.
+    let is_named = |section: &str| matches!(section, "stages" | "alarms");
+    for (section, keys) in defaults.iter().filter(|(section, _)| !is_named(section)) {
         let written: BTreeSet<String> = keys.as_table().unwrap().keys().cloned().collect();
         let known = known_keys(section);
         let absent: Vec<&String> = known.difference(&written).collect();
@@ -140,6 +145,17 @@ fn a_mistake_in_a_file_is_named_with_its_line_and_its_fix() {
         ("[train]\nfamilies = [\"xgboost\"]\n", 2, &["unknown family `xgboost`", "boosting"]),
         ("[train]\npreset = \"best\"\n", 2, &["train.preset", "\"auto\" or \"reference\""]),
         (recipe, 2, &["train.recipe", "components"]),
+        ("[notify.alertmanager]\nurl = []\n", 2, &["notify.alertmanager.url", "1 to 8 URLs"]),
+        (
+            "[notify.alertmanager]\nurl = \"https://a\"\nuser = \"x\"\n",
+            3,
+            &["notify.alertmanager.user", "password_file", "token_file"],
+        ),
+        (
+            "[[notify.webhooks]]\nname = \"alertmanager-1\"\nurl = \"https://a\"\nsecret_file = \"s\"\n",
+            1,
+            &["notify.webhooks", "another channel"],
+        ),
         ("[train]\nrecipe = [{ step = \"shuffle\" }]\n", 2, &["train.recipe", "shuffle"]),
         ("[train]\nmodel = { family = \"logistic\", penalty = -1 }\n", 2, &["train.model", "penalty"]),
         ("[train]\nmodel = { family = \"logistic\", penalti = 1 }\n", 2, &["train.model", "penalti"]),
@@ -371,4 +387,140 @@ fn rollouts_have_a_plan_by_stage_and_mistakes_are_named() {
         let error = message(&load(&format!("{head}{text}")).unwrap_err());
         assert!(error.contains(said), "{text}: {error}");
     }
+}
+
+/// The example of the default file, as a user would have it.
+fn example_of_alarms() -> String {
+    let from = DEFAULT_TOML.find("# [alarms.errors]").unwrap();
+    let lines = DEFAULT_TOML[from..].lines().map_while(|line| line.strip_prefix("# "));
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn the_example_of_alarms_is_right_and_has_every_key() {
+    let example = example_of_alarms();
+    let tables: toml::Table = example.parse().unwrap();
+    let written: BTreeSet<String> = tables["alarms"]
+        .as_table()
+        .unwrap()
+        .values()
+        .flat_map(|alarm| alarm.as_table().unwrap().keys().cloned())
+        .collect();
+    assert_eq!(known_keys("alarms.name"), written);
+    let alarms = load(&example).unwrap().alarms;
+    assert_eq!(alarms.iter().map(|alarm| alarm.name.as_str()).collect::<Vec<_>>(), ["errors", "trouble"]);
+    assert!(load("").unwrap().alarms.is_empty());
+}
+
+fn only_alarm(text: &str) -> AlarmSettings {
+    load(&format!("[alarms.errors]\n{text}")).unwrap().alarms.remove(0)
+}
+
+#[test]
+fn alarms_have_defaults_but_for_what_decides() {
+    let metric = |text: &str| match only_alarm(text).watches {
+        Watches::Metric(metric) => metric,
+        Watches::Composite(expression) => panic!("{expression}"),
+    };
+    let short = "metric = \"requests\"\nthreshold = 5\nmissing = \"notBreaching\"\n";
+    let WatchedMetric { metric: name, labels, stage, statistic, minimum_samples, rule } = metric(short);
+    assert_eq!((name.as_str(), labels.len(), stage, minimum_samples), ("requests", 0, None, 0));
+    assert_eq!(statistic, Statistic::Average);
+    assert_eq!((rule.comparison(), rule.threshold()), (Comparison::GreaterThanThreshold, 5.0));
+    let counts = (rule.evaluation_periods(), rule.datapoints_to_alarm());
+    assert_eq!((rule.period(), counts), (Duration::from_secs(60), (1, 1)));
+    assert_eq!(rule.missing(), MissingData::NotBreaching);
+    let alarm = only_alarm(short);
+    assert_eq!((alarm.description.as_str(), alarm.retrain, alarm.is_enabled), ("", false, true));
+    assert_eq!(alarm.names().count(), 0);
+    let rule = metric(&format!("{short}evaluation_periods = 4\n")).rule;
+    assert_eq!(rule.datapoints_to_alarm(), 4, "all of them");
+    let long = "stage = \"dev\"\nstatistic = \"p99.9\"\nminimum_samples = 1000\ncomparison = \"LessThanThreshold\"\n\
+                period = \"10s\"\nlabels = { endpoint = \"prod\" }\nenabled = false\nretrain = true\n";
+    let watched = metric(&format!("{short}{long}"));
+    assert_eq!(watched.statistic, Statistic::Percentile(99.9));
+    assert_eq!((watched.stage.as_deref(), watched.minimum_samples), (Some("dev"), 1_000));
+    assert_eq!(
+        (watched.rule.comparison(), watched.labels["endpoint"].as_str()),
+        (Comparison::LessThanThreshold, "prod")
+    );
+    let alarm = only_alarm(&format!("{short}{long}"));
+    assert_eq!((alarm.retrain, alarm.is_enabled), (true, false));
+}
+
+/// One pass in this order sees each alarm after those that it depends on.
+#[test]
+fn alarms_come_behind_those_that_they_name() {
+    let text = "[alarms.a]\nrule = 'ALARM(c) OR ALARM(from-outside)'\n[alarms.b]\nmetric = \"x\"\nthreshold = 1\n\
+                missing = \"missing\"\n[alarms.c]\nrule = 'NOT OK(b)'\n[alarms.\"d e.f\"]\nrule = 'TRUE'\n";
+    let alarms = load(text).unwrap().alarms;
+    assert_eq!(alarms.iter().map(|alarm| alarm.name.as_str()).collect::<Vec<_>>(), ["b", "d e.f", "c", "a"]);
+    assert_eq!(alarms[3].names().collect::<Vec<_>>(), ["c", "from-outside"]);
+}
+
+#[test]
+fn mistakes_in_alarms_are_named_with_their_line_and_their_fix() {
+    let lines = "metric = \"x\"\nthreshold = 1\nmissing = \"missing\"\n";
+    let with = |line: &str| format!("[alarms.x]\n{lines}{line}\n");
+    let without = |key: &str| {
+        let kept = lines.lines().filter(|line| !line.starts_with(key)).collect::<Vec<_>>();
+        format!("\n[alarms.x]\n{}\n", kept.join("\n"))
+    };
+    let many =
+        |count: usize| (0..count).map(|i| format!("[alarms.a{i}]\nrule = 'TRUE'\n")).collect::<String>();
+    let labels = (0..31).map(|i| format!("l{i} = \"v\"")).collect::<Vec<_>>().join(", ");
+    let cases: Vec<(String, usize, &[&str])> = vec![
+        (without("missing"), 2, &["alarms.x.missing: is absent, and has no default", "\"not-breaching\""]),
+        (without("threshold"), 2, &["alarms.x.threshold: is absent"]),
+        (without("metric"), 2, &["alarms.x.metric: is absent", "rule over other alarms"]),
+        ("[alarms.\"a.b c\"]\nmetric = \"x\"\n".to_owned(), 1, &["alarms.\"a.b c\".missing"]),
+        ("[alarms]\nx = { metric = \"x\" }\n".to_owned(), 2, &["alarms.x.missing"]),
+        ("[alarms.\"a.b\"]\nrule = 'TRUE'\n\nretrain = 1\n".to_owned(), 4, &["invalid type"]),
+        (with("perod = \"60s\""), 5, &["unknown key `perod`", "did you mean `period`"]),
+        (with("period = \"45s\""), 5, &["alarms.x.period: is \"45s\"", "whole minutes"]),
+        (with("period = \"0s\""), 5, &["alarms.x.period"]),
+        (with("period = \"60\""), 5, &["alarms.x.period: is \"60\""]),
+        (with("period = \"2d\""), 5, &["at most a day"]),
+        (with("evaluation_periods = 0"), 5, &["alarms.x.evaluation_periods: is 0", "from 1 to 1440"]),
+        (with("evaluation_periods = 1441"), 5, &["is 1441", "from 1 to 1440"]),
+        (with("evaluation_periods = 9\nperiod = \"3h\""), 5, &["is 9", "from 1 to 8"]),
+        (with("datapoints_to_alarm = 2"), 5, &["alarms.x.datapoints_to_alarm: is 2", "from 1 to 1"]),
+        (with("datapoints_to_alarm = 0"), 5, &["datapoints_to_alarm: is 0"]),
+        (with("comparison = \"=\""), 5, &["alarms.x.comparison: is \"=\"", "\">=\""]),
+        (with("statistic = \"p101\""), 5, &["alarms.x.statistic: \"p101\" is", "SampleCount"]),
+        (with("minimum_samples = 5"), 5, &["is only for percentiles"]),
+        (with("statistic = \"p9\"\nminimum_samples = 10000001"), 6, &["minimum_samples: is 10000001"]),
+        (with("stage = \"live\""), 5, &["alarms.x.stage: is \"live\"", "\"dev\", \"prod\""]),
+        (with("labels = { endpoint = \"\" }"), 5, &["alarms.x.labels", "at most 30"]),
+        (with(&format!("labels = {{ {labels} }}")), 5, &["alarms.x.labels"]),
+        (with("rule = 'TRUE'"), 2, &["alarms.x.metric: stands beside a rule"]),
+        (with(&format!("description = \"{}\"", "é".repeat(1_025))), 5, &["at most 1024 characters"]),
+        ("[alarms.x]\nmetric = \"x\"\nmissing = \"zero\"\nthreshold = 1\n".to_owned(), 3, &["is \"zero\""]),
+        ("[alarms.x]\nmetric = \"x\"\nmissing = \"missing\"\nthreshold = nan\n".to_owned(), 4, &["is NaN"]),
+        (
+            "[alarms.x]\nmetric = \"\"\nmissing = \"missing\"\nthreshold = 1\n".to_owned(),
+            2,
+            &["is not a name"],
+        ),
+        ("[alarms.\"\"]\nrule = 'TRUE'\n".to_owned(), 1, &["is not a name", "1 to 255"]),
+        (format!("[alarms.{}]\nrule = 'TRUE'\n", "a".repeat(256)), 1, &["is not a name"]),
+        ("[alarms.\"a\\u0007\"]\nrule = 'TRUE'\n".to_owned(), 1, &["control character"]),
+        ("\n[alarms.x]\nrule = 'ALARM(a) AND'\n".to_owned(), 3, &["alarms.x.rule: at character 13", "OK(b)"]),
+        ("[alarms.x]\nrule = 'ALARM(x)'\n".to_owned(), 2, &["alarms.x.rule: depends on itself: x -> x"]),
+        (
+            "[alarms.a]\nrule = 'OK(c)'\n[alarms.b]\nrule = 'OK(c)'\n[alarms.c]\nrule = 'OK(b)'\n".to_owned(),
+            6,
+            &["alarms.c.rule: depends on itself: c -> b -> c"],
+        ),
+        (many(201), 1, &["alarms: has 201 alarms", "at most 200"]),
+    ];
+    for (text, line, wanted) in &cases {
+        let (_folder, path) = file(text.as_bytes());
+        let error = Settings::load(&Layers { file: Some(path.clone()), ..Layers::default() }).unwrap_err();
+        let said = message(&error);
+        assert!(said.starts_with(&format!("{}:{line}: ", path.display())), "{text:?}: {said}");
+        assert!(wanted.iter().all(|wanted| said.contains(wanted)), "{text:?}: {said}");
+        assert!(said.lines().count() == 1 && said.len() < 800, "{text:?}: {said}");
+    }
+    assert_eq!(load(&many(200)).unwrap().alarms.len(), 200);
 }

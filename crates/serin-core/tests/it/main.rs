@@ -1,11 +1,13 @@
 //! One binary, one file a story.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod alarms;
 mod artifacts;
 mod capture;
 mod config;
 mod engine;
 mod labels;
+mod metrics;
 mod mlflow;
 mod notify;
 mod receiver;
@@ -14,3 +16,4 @@ mod source;
 mod store;
 mod trigger;
 mod upkeep;
+mod watch;

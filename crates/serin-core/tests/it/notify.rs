@@ -1,5 +1,6 @@
 //! Notices on their way: a receiver that fails, one that lures elsewhere, and a mail server.
 
+mod alertmanager;
 mod mail;
 mod webhook;
 

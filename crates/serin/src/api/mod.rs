@@ -18,6 +18,8 @@ pub mod wire;
 
 pub mod ask;
 
+mod metrics;
+
 mod resources;
 
 pub mod origin;

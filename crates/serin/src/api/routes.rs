@@ -44,10 +44,12 @@ pub struct Route {
 pub const OPENAPI: &str = "/api/v1/openapi.json";
 
 /// All addresses.
-pub static ROUTES: [Route; 49] = [
+pub static ROUTES: [Route; 60] = [
     Route::get(OPENAPI, Permission::Public),
     Route::get("/api/v1/health/live", Permission::Public),
     Route::get("/api/v1/health/ready", Permission::Public),
+    // Where every scraper looks.
+    Route::get("/metrics", Permission::Read),
     Route::get("/api/v1/status", Permission::Read),
     // Projects, and what asks for their runs
     Route::get("/api/v1/projects", Permission::Read),
@@ -95,6 +97,17 @@ pub static ROUTES: [Route; 49] = [
     Route::get("/api/v1/rollouts", Permission::Read),
     Route::get("/api/v1/rollouts/{rollout}", Permission::Read),
     Route::post("/api/v1/rollouts/{rollout}/commands", Permission::Deploy, Takes::Json),
+    // Live rows, metrics and alarms
+    Route::get("/api/v1/projects/{project}/alarms/{alarm}", Permission::Read),
+    Route::post("/api/v1/projects/{project}/alarms/{alarm}/silence", Permission::Manage, Takes::Json),
+    Route::post("/api/v1/projects/{project}/alarms/{alarm}/test", Permission::Manage, Takes::Json),
+    Route::get("/api/v1/projects/{project}/alarms/{alarm}/backtest", Permission::Read),
+    Route::post("/api/v1/projects/{project}/stages/{stage}/looks", Permission::Run, Takes::Json),
+    Route::get("/api/v1/projects/{project}/stages/{stage}/quality", Permission::Read),
+    Route::get("/api/v1/looks", Permission::Read),
+    Route::get("/api/v1/looks/{look}", Permission::Read),
+    Route::get("/api/v1/metrics", Permission::Read),
+    Route::get("/api/v1/metrics/query", Permission::Read),
     // History
     Route::get("/api/v1/events", Permission::Read),
     Route::get("/api/v1/decisions", Permission::Read),

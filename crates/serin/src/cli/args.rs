@@ -64,6 +64,9 @@ pub enum Command {
     Predict(PredictArgs),
     /// Show what is inside a model
     Inspect(InspectArgs),
+    /// What the training rows looked like: what live rows are compared with
+    #[command(subcommand)]
+    Baseline(BaselineCommand),
     /// Run the pipeline of projects and serve what it deploys
     Up(UpArgs),
     /// Run the pipeline alone; `serin gateway` serves beside it
@@ -88,6 +91,9 @@ pub enum Command {
     /// Settings: what they are and whether a file is right
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Alert rules and a dashboard for what watches Serin from outside; no server is asked
+    #[command(subcommand)]
+    Export(ExportCommand),
     /// Do a part of a run, as the engine asks for it
     #[command(hide = true, subcommand)]
     Step(StepCommand),
@@ -102,7 +108,7 @@ pub enum Command {
 }
 
 /// Which columns of a file are what.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, PartialEq, Default, Args)]
 #[command(next_help_heading = "Columns")]
 pub struct ColumnArgs {
     /// The column to predict
@@ -267,6 +273,68 @@ pub struct InspectArgs {
     /// Print as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// Commands about baselines.
+#[derive(Debug, Subcommand)]
+pub enum BaselineCommand {
+    /// Types, missing values, range, mean and quantiles of each feature
+    #[command(after_help = "Examples:\n  serin baseline show --model out/model.serin\n  \
+        serin baseline show --data train.csv --target target --json")]
+    Show(BaselineShowArgs),
+    /// Write it as SageMaker's statistics.json and constraints.json, or as a profile
+    #[command(
+        after_help = "Examples:\n  serin baseline export --model out/model.serin --format sagemaker --out baseline/\n  \
+        serin baseline export --data train.csv --target target --format profile --out baseline/"
+    )]
+    Export(BaselineExportArgs),
+}
+
+/// Where a baseline is taken from.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("rows").required(true))]
+pub struct BaselineSourceArgs {
+    /// A bundle, which knows what it was trained on
+    #[arg(long, value_name = "FILE", group = "rows", value_hint = ValueHint::FilePath)]
+    pub model: Option<PathBuf>,
+    /// Rows instead: CSV (plain or gzip) or Parquet; a file, several, or a pattern
+    #[arg(long, value_name = "FILE", num_args = 1.., group = "rows", value_hint = ValueHint::FilePath)]
+    pub data: Vec<String>,
+    /// Settings of the project, which say how --data is read
+    #[arg(long, value_name = "FILE", env = "SERIN_CONFIG", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub columns: ColumnArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct BaselineShowArgs {
+    /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub source: BaselineSourceArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct BaselineExportArgs {
+    /// What to write
+    #[arg(long, value_enum)]
+    pub format: BaselineFormat,
+    /// The folder the files go to; it is made when it is not there
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub out: PathBuf,
+    #[command(flatten)]
+    pub source: BaselineSourceArgs,
+}
+
+/// What a baseline can be written as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BaselineFormat {
+    /// statistics.json and constraints.json of SageMaker Model Monitor
+    Sagemaker,
+    /// profile.json, which can be merged with others
+    Profile,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -531,6 +599,27 @@ fn duration(text: &str) -> Result<Duration, String> {
     serin_core::config::parse_duration(text)
         .filter(|duration| !duration.is_zero())
         .ok_or_else(|| "write a time such as 500ms, 60s or 2m".to_owned())
+}
+
+/// Commands that make files for other programs.
+#[derive(Debug, Subcommand)]
+pub enum ExportCommand {
+    /// Alert rules for Prometheus, as YAML
+    #[command(
+        after_help = "Example:\n  serin export prometheus-rules --out /etc/prometheus/serin.rules.yml && promtool check rules \
+                      /etc/prometheus/serin.rules.yml"
+    )]
+    PrometheusRules(ExportFileArgs),
+    /// A dashboard for Grafana, as JSON: import it and choose the Prometheus
+    #[command(after_help = "Example:\n  serin export grafana --out serin-dashboard.json")]
+    Grafana(ExportFileArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct ExportFileArgs {
+    /// The file, which appears when it is whole; without it everything is printed
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub out: Option<PathBuf>,
 }
 
 /// Commands about settings.

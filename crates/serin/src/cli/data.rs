@@ -61,7 +61,9 @@ pub fn run(args: &DataCheckArgs) -> anyhow::Result<Exit> {
 fn text(train: &Dataset, test: Option<&Dataset>, found: &DataCheck) -> String {
     let columns = train.schema.fields.iter().zip(&train.columns).take(COLUMN_LIMIT).map(|(field, values)| {
         let missing = values.iter().filter(|value| value.is_nan()).count();
-        let (low, high) = field.range.map_or_else(Default::default, |(low, high)| (short(low), short(high)));
+        let (low, high) = field
+            .range
+            .map_or_else(Default::default, |(low, high)| (printer::number(low), printer::number(high)));
         vec![field.name.clone(), format!("{:?}", field.kind).to_lowercase(), missing.to_string(), low, high]
     });
     let mut text = counts(train, test, found);
@@ -124,13 +126,4 @@ fn findings(found: &DataCheck) -> String {
         text.push('\n');
     }
     text
-}
-
-/// Four decimals, or powers of ten where they would say nothing.
-fn short(value: f64) -> String {
-    if value.abs() >= 1e9 || value != 0.0 && value.abs() < 1e-4 {
-        return format!("{value:.3e}");
-    }
-    let text = format!("{value:.4}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }

@@ -5,6 +5,7 @@ mod plant;
 mod project;
 mod rollouts;
 mod tell;
+mod watch;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -68,6 +69,8 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<Exit> {
         summary.requests = asked.requests;
         let outcome = rollouts::tell(&mut story, &plant, &project, run.number, &train, &rows)?;
         summary.rollouts(&outcome);
+        let last = outcome.last.unwrap_or(run.number);
+        summary.watched(watch::tell(&mut story, &plant, &rows, train.n_rows, last)?);
     }
     summary.run(&run, &plant)?;
     let served = plant.stop()?;

@@ -18,6 +18,10 @@ pub enum Exit {
     Usage = 2,
     /// The work was done and a gate refused its result.
     GateRefused = 3,
+    /// Rows are of another kind than the baseline.
+    DriftFound = 4,
+    /// It could not be measured: that is not "fine".
+    NotMeasured = 5,
     /// Settings cannot be used.
     Configuration = 78,
     /// Interrupted before there was a result.

@@ -1,12 +1,14 @@
 //! The commands: one file each, plus what they share.
 
 mod args;
+mod baseline;
 mod capture;
 mod client;
 mod config;
 mod control;
 mod data;
 mod demo;
+mod drift;
 mod evaluate;
 mod exit;
 mod export;
@@ -18,6 +20,7 @@ mod inspect;
 mod labels;
 mod predict;
 mod printer;
+mod prometheus;
 mod query;
 mod report;
 pub mod serve;
@@ -63,6 +66,7 @@ fn dispatch(command: &Command) -> anyhow::Result<Exit> {
         Command::Import(args) => import::run(args),
         Command::Predict(args) => predict::run(args),
         Command::Inspect(args) => inspect::run(args),
+        Command::Baseline(command) => baseline::run(command),
         Command::Serve(args) => serve::run(args),
         Command::Gateway(args) => gateway::run(args),
         Command::Pipeline(command) => control::run(command),
@@ -71,6 +75,7 @@ fn dispatch(command: &Command) -> anyhow::Result<Exit> {
         Command::Capture(command) => capture::run(command),
         Command::Labels(command) => labels::run(command),
         Command::Config(command) => config::run(command),
+        Command::Export(command) => prometheus::run(command),
         Command::Up(args) => up::up(args),
         Command::Control(args) => up::control(args),
         Command::Step(command) => step::run(command),

@@ -43,3 +43,13 @@ pub fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Stri
 pub fn visible(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
+
+/// A number in a table: four decimals, or powers of ten where they would say nothing.
+#[must_use]
+pub fn number(value: f64) -> String {
+    if value.abs() >= 1e9 || value != 0.0 && value.abs() < 1e-4 {
+        return format!("{value:.3e}");
+    }
+    let text = format!("{value:.4}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}

@@ -14,7 +14,7 @@ use serin_core::digest::Digest;
 use serin_core::pipeline::documents::{BaselineOutput, DataNote};
 use serin_core::stages::{Answers, Terms, check, divide, error_findings, judge, read_options, read_rows};
 use serin_ml::dataset::{Dataset, ReadOptions};
-use serin_ml::evaluate::{ChampionComparison, Evaluation, Overlap};
+use serin_ml::evaluate::{ChampionComparison, Evaluation, Overlap, Side, compare};
 use serin_ml::forest::read_foreign;
 use serin_ml::model::{Bundle, GoldenRows};
 use serin_ml::profile::{DatasetProfile, ProfileOptions};
@@ -49,6 +49,9 @@ pub enum StepCommand {
         model: PathBuf,
         #[arg(long)]
         champion: Option<PathBuf>,
+        /// Labelled live rows on which both are compared as well
+        #[arg(long)]
+        recent: Vec<PathBuf>,
     },
 }
 
@@ -60,7 +63,9 @@ pub fn run(command: &StepCommand) -> anyhow::Result<Exit> {
         StepCommand::Baseline { rows } => baseline(&settings, rows),
         StepCommand::Split => split(&settings),
         StepCommand::Adopt { model } => adopt(&settings, model),
-        StepCommand::Evaluate { model, champion } => evaluate(&settings, model, champion.as_deref()),
+        StepCommand::Evaluate { model, champion, recent } => {
+            evaluate(&settings, model, champion.as_deref(), recent)
+        }
     }
 }
 
@@ -182,7 +187,12 @@ struct Judged {
     incomparable: Option<String>,
 }
 
-fn evaluate(settings: &Settings, model: &Path, champion: Option<&Path>) -> anyhow::Result<Exit> {
+fn evaluate(
+    settings: &Settings,
+    model: &Path,
+    champion: Option<&Path>,
+    recent: &[PathBuf],
+) -> anyhow::Result<Exit> {
     let clock = SystemClock::new();
     let bundle = files::read_bundle(model)?;
     let champion = champion.map(files::read_bundle).transpose()?;
@@ -197,6 +207,10 @@ fn evaluate(settings: &Settings, model: &Path, champion: Option<&Path>) -> anyho
         (Some(_), Some(overlap)) => Overlap::Share(overlap.share),
     };
     let findings = error_findings(&found);
+    let recent = match &champion {
+        Some(champion) if !recent.is_empty() => Some(on_recent(settings, &bundle, champion, recent)?),
+        _ => None,
+    };
     let judged = match &held_out {
         Some(rows) => on_held_out(settings, &bundle, champion.as_ref(), rows, overlap)?,
         // Nothing was held out: the numbers are those of the folds, which only training can know.
@@ -206,11 +220,13 @@ fn evaluate(settings: &Settings, model: &Path, champion: Option<&Path>) -> anyho
                     "nothing was held out, and the model knows no numbers of its own: set data.test or data.holdout"
                 );
             };
-            let incomparable = champion.map(|_| "nothing was held out that both could answer".to_owned());
+            let incomparable =
+                champion.as_ref().map(|_| "nothing was held out that both could answer".to_owned());
             Judged { evaluation, comparison: None, champion: None, incomparable }
         }
     };
     let document = json!({
+        "recent": recent,
         "evaluation": judged.evaluation,
         "is_held_out": held_out.is_some(),
         "overlap": overlap,
@@ -226,6 +242,45 @@ fn evaluate(settings: &Settings, model: &Path, champion: Option<&Path>) -> anyho
         clock.monotonic().as_secs_f64()
     ));
     Ok(Exit::Done)
+}
+
+/// Both on labelled live rows. Rows of classes that the model does not know are left out.
+fn on_recent(
+    settings: &Settings,
+    bundle: &Bundle,
+    champion: &Bundle,
+    paths: &[PathBuf],
+) -> anyhow::Result<ChampionComparison> {
+    let options =
+        ReadOptions { expected_schema: Some(bundle.card.schema.clone()), ..read_options(&settings.data) };
+    let watch = Watch::start(None);
+    let rows = files::warned(read_rows(paths, &options, &watch)?);
+    watch.finish();
+    let Some(labels) = &rows.labels else { bail!("the live rows have no target column") };
+    // The file may have fewer classes than the model, in another order.
+    let code = |class: &String| bundle.card.classes.iter().position(|known| known == class);
+    let codes: Vec<Option<usize>> = labels.classes.iter().map(code).collect();
+    let known = |i: &usize| codes.get(labels.codes[*i] as usize).copied().flatten().is_some();
+    let kept: Vec<usize> = (0..rows.n_rows).filter(known).collect();
+    let truth: Vec<u32> = kept
+        .iter()
+        .filter_map(|&i| codes[labels.codes[i] as usize].and_then(|code| u32::try_from(code).ok()))
+        .collect();
+    if bundle.card.classes != champion.card.classes
+        || !bundle.card.schema.names().eq(champion.card.schema.names())
+    {
+        bail!("the champion has other features or classes");
+    }
+    let x = rows.select_rows(&kept).features();
+    let (ours, theirs) = (bundle.predictor.predict(&x), champion.predictor.predict(&x));
+    let options = settings.gates.comparison(Seed(settings.train.seed.0));
+    Ok(compare(
+        &truth,
+        Side { decisions: &theirs.1, probabilities: &theirs.0 },
+        Side { decisions: &ours.1, probabilities: &ours.0 },
+        bundle.card.classes.len(),
+        &options,
+    ))
 }
 
 fn on_held_out(

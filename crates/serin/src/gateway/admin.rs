@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Version};
@@ -129,8 +129,10 @@ fn answer(gateway: &Gateway, request: &Request<Incoming>) -> Response<Sent> {
     let mut response = Response::default();
     match path {
         "/metrics" => {
-            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
-            *response.body_mut() = Sent::from(gateway.metrics_text());
+            let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok());
+            let (content_type, text) = metrics::as_accepted(accept, gateway.metrics_text());
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+            *response.body_mut() = Sent::from(text);
         }
         "/routes" => return json_response(&routes(gateway)),
         EVIDENCE => return json_response(&json!(gateway.evidence_page())),

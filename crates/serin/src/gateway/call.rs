@@ -9,7 +9,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY};
 use hyper::http::request::Parts;
 use hyper::{Response, StatusCode, Version};
-use serin_core::capture::{AppendError, Outcome, Receipt, Record};
+use serin_core::capture::{AppendError, Outcome, REPLAY_CALLER, Receipt, Record};
 use serin_core::clock::Timestamp;
 use serin_core::ids::InferenceId;
 
@@ -49,6 +49,8 @@ pub(super) struct Call {
     pub(super) version: Version,
     /// Who answers, once chosen.
     pub(super) target: Option<(Arc<Endpoint>, usize)>,
+    /// Whether a rollout asks a captured row again.
+    pub(super) is_replay: bool,
     /// Tells its other end from others.
     pub(super) caller: u64,
     /// Which request of its version it is, and what its answer says about that.
@@ -106,6 +108,7 @@ impl Call {
             None => endpoint.choose(headers, self.id.as_str())?,
         };
         let is_evidence = parameters.version.is_none() && endpoint.is_evidence(headers);
+        self.is_replay = endpoint.is_replay(headers);
         self.target = Some((endpoint, variant));
         let plan = Plan::of(route.action, head)?;
         self.body = body::read(body, &self.gateway.limits, &mut self.held).await?;
@@ -178,6 +181,7 @@ impl Call {
             let faults = self.variant().and_then(|variant| variant.faults(self.arrived));
             if let Some(faults) = faults {
                 drill::fail(faults, self.id.as_str(), self.counters().map_or(0, Counters::answers))?;
+                drill::drift(faults, model, rows);
             }
             model.classify(rows, predictions);
             if let Some(faults) = faults {
@@ -381,7 +385,7 @@ impl Call {
             model_version: variant.map_or("", |variant| variant.model.version()),
             run: variant.and_then(|variant| variant.model.run()),
             rollout_step: self.target.as_ref().and_then(|(endpoint, _)| endpoint.rollout_step()),
-            caller: None,
+            caller: self.is_replay.then_some(REPLAY_CALLER),
             latency_microseconds: u64::try_from(latency.as_micros()).unwrap_or(u64::MAX),
             status: status.as_u16(),
             client_gone: status.as_u16() == CLIENT_GONE,

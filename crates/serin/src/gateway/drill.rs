@@ -5,8 +5,9 @@ use std::time::Duration;
 use serin_core::hash::hash;
 use serin_core::routes::Faults;
 
-use super::model::Predictions;
+use super::model::{Predictions, ServedModel};
 use super::problem::{Code, Problem};
+use super::rows::Rows;
 
 /// How long a request hangs: longer than any caller waits, and than the gateway lets it.
 const FOR_EVER: Duration = Duration::from_secs(3_600);
@@ -29,6 +30,14 @@ pub fn fail(faults: &Faults, id: &str, answered: u64) -> Result<(), Problem> {
         return Err(Problem::new(Code::Internal, "a drill makes this request fail"));
     }
     Ok(())
+}
+
+/// Moves a feature of every row, as a sensor out of order would.
+pub fn drift(faults: &Faults, model: &ServedModel, rows: &mut Rows) {
+    let Some(drift) = &faults.drift else { return };
+    if let Some(column) = model.guard().position(&drift.feature) {
+        rows.shift(column, model.guard().names().len(), drift.shift);
+    }
 }
 
 /// Spoils what the model said.

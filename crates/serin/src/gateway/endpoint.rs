@@ -159,9 +159,14 @@ impl Endpoint {
     /// a variant could make it look as they like.
     #[must_use]
     pub fn is_evidence(&self, headers: &HeaderMap) -> bool {
+        !headers.contains_key(headers::TARGET_VARIANT) || self.is_replay(headers)
+    }
+
+    /// Whether a request is a captured row that the rollout asks again: it knows the word.
+    #[must_use]
+    pub fn is_replay(&self, headers: &HeaderMap) -> bool {
         let word = self.rollout.as_ref().and_then(|rollout| rollout.replay.as_deref());
-        let is_replay = word.is_some() && headers::text(headers, &headers::REPLAY) == word;
-        !headers.contains_key(headers::TARGET_VARIANT) || is_replay
+        word.is_some() && headers::text(headers, &headers::REPLAY) == word
     }
 
     /// What its captured rows are marked with.

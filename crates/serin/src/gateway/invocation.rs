@@ -70,6 +70,7 @@ impl Gateway {
             dialect: route.dialect,
             version,
             target: None,
+            is_replay: false,
             caller,
             begun: None,
             witness: None,

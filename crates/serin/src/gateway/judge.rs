@@ -2,6 +2,8 @@
 
 use std::cell::RefCell;
 
+use serin_core::capture::WatchedBins;
+use serin_ml::drift::Bins;
 use serin_ml::model::Bundle;
 use serin_ml::train::{CannotExplain, Explanation, PredictScratch, Predictor};
 
@@ -19,7 +21,10 @@ thread_local! {
 pub fn served_model(bundle: Bundle) -> ServedModel {
     let version = bundle.digest()[..12].to_owned();
     let card = &bundle.card;
+    let baseline = bundle.baseline.as_ref();
+    let bins = baseline.map(|baseline| WatchedBins::of(Bins::of(baseline, &card.classes)));
     ServedModel::new(&version, &card.schema, &card.missing, &card.classes, Box::new(Judge(bundle.predictor)))
+        .watched_in(bins)
 }
 
 impl Classifier for Judge {

@@ -262,6 +262,9 @@ fn create_views(capture: &Capture, snapshot: &Snapshot) -> Result<(), TableError
             classes: variant.model.class_names(),
             features: variant.model.guard().names(),
         })?;
+        if let Some(bins) = variant.model.watched() {
+            capture.watch(endpoint.name(), variant.model.version(), bins)?;
+        }
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! What is counted, in Prometheus' text format (OpenMetrics 1.0).
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -19,6 +20,8 @@ use super::problem::Code;
 
 /// The content type of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// The content type of [`plain`] text.
+pub const PLAIN_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Upper bounds of the latency histogram, seconds: fine where models answer, coarse up to the deadline.
 const LATENCY_SECONDS: [f64; 16] = [
@@ -260,6 +263,64 @@ impl Default for Metrics {
     }
 }
 
+/// OpenMetrics text as this caller reads it, with its content type: those who name plain text and not OpenMetrics in
+/// their `Accept` header get Prometheus' older form.
+#[must_use]
+pub fn as_accepted(accept: Option<&str>, text: String) -> (&'static str, String) {
+    let accepts = |what| accept.is_some_and(|accept| accept.contains(what));
+    if accepts("text/plain") && !accepts("application/openmetrics-text") {
+        (PLAIN_CONTENT_TYPE, plain(&text))
+    } else {
+        (CONTENT_TYPE, text)
+    }
+}
+
+/// OpenMetrics text in the form that Prometheus had before it (0.0.4): counters are described under the name that they
+/// are written by, an info is a gauge, and nothing says where the end is.
+fn plain(text: &str) -> String {
+    // The description of a metric names its kind behind its help.
+    let kinds: BTreeMap<&str, &str> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
+    let mut plain = String::with_capacity(text.len());
+    for line in text.lines().filter(|line| *line != "# EOF" && !line.starts_with("# UNIT ")) {
+        let described = ["# HELP ", "# TYPE "].iter().find_map(|head| {
+            let (name, rest) = line.strip_prefix(head)?.split_once(' ')?;
+            Some((*head, name, rest))
+        });
+        let Some((head, name, rest)) = described else {
+            let _ = writeln!(plain, "{line}");
+            continue;
+        };
+        let (end, kind) = match kinds.get(name) {
+            Some(&"counter") => ("_total", "counter"),
+            Some(&"info") => ("_info", "gauge"),
+            kind => ("", kind.copied().unwrap_or("untyped")),
+        };
+        let rest = if head == "# TYPE " { kind } else { rest };
+        let _ = writeln!(plain, "{head}{name}{end} {rest}");
+    }
+    plain
+}
+
 fn register(registry: &mut Registry, metric: names::Metric, what: impl Metric) {
     registry.register(metric.name, metric.help, what);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_reads_no_open_metrics_gets_the_older_form() {
+        let text = "# HELP a A, # TYPE or not.\n# TYPE a counter\na_total{x=\"# EOF\"} 1\n# HELP b B.\n# TYPE b info\n\
+                    b_info{version=\"1\"} 1\n# HELP c C.\n# TYPE c gauge\nc 2\n# EOF\n";
+        let older = "# HELP a_total A, # TYPE or not.\n# TYPE a_total counter\na_total{x=\"# EOF\"} 1\n\
+                     # HELP b_info B.\n# TYPE b_info gauge\nb_info{version=\"1\"} 1\n# HELP c C.\n# TYPE c gauge\nc 2\n";
+        assert_eq!(as_accepted(Some("text/plain"), text.to_owned()), (PLAIN_CONTENT_TYPE, older.to_owned()));
+        let prometheus =
+            "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+        for accept in [None, Some("*/*"), Some(prometheus)] {
+            assert_eq!(as_accepted(accept, text.to_owned()), (CONTENT_TYPE, text.to_owned()), "{accept:?}");
+        }
+    }
 }

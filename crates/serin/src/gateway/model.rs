@@ -1,7 +1,9 @@
 //! A model as the gateway sees it: what its rows look like, what its classes are called, and who judges.
 
 use std::fmt;
+use std::sync::Arc;
 
+use serin_core::capture::WatchedBins;
 use serin_core::routes::ModelRef;
 use serin_ml::dataset::Schema;
 use serin_ml::train::{CannotExplain, Explanation, ScoreUnit};
@@ -31,6 +33,7 @@ pub struct ServedModel {
     guard: RowGuard,
     classes: Vec<ClassName>,
     class_names: Vec<String>,
+    watched: Option<Arc<WatchedBins>>,
     classifier: Box<dyn Classifier>,
 }
 
@@ -93,8 +96,15 @@ impl ServedModel {
             guard: RowGuard::new(schema, missing),
             classes: classes.iter().map(|class| ClassName::new(class)).collect(),
             class_names: classes.to_vec(),
+            watched: None,
             classifier,
         }
+    }
+
+    /// The same with bins in which its rows are counted.
+    #[must_use]
+    pub fn watched_in(self, bins: Option<WatchedBins>) -> Self {
+        Self { watched: bins.map(Arc::new), ..self }
     }
 
     /// The same as an entry of the registry: its number there is its version.
@@ -120,6 +130,12 @@ impl ServedModel {
     #[must_use]
     pub fn run(&self) -> Option<&str> {
         self.run.as_deref()
+    }
+
+    /// Where its rows are counted, when it has a baseline.
+    #[must_use]
+    pub fn watched(&self) -> Option<&Arc<WatchedBins>> {
+        self.watched.as_ref()
     }
 
     /// Its entry of the registry, when it has one.

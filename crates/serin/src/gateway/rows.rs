@@ -98,6 +98,17 @@ impl Rows {
         &self.values
     }
 
+    /// Adds to each finite value of a column; what would not stay finite is left as it was.
+    pub fn shift(&mut self, column: usize, n_columns: usize, by: f64) {
+        for row in self.values.chunks_exact_mut(n_columns.max(1)) {
+            if let Some(value) = row.get_mut(column)
+                && (*value + by).is_finite()
+            {
+                *value += by;
+            }
+        }
+    }
+
     /// How many rows.
     #[must_use]
     pub fn n_rows(&self) -> usize {

@@ -1,5 +1,6 @@
 //! The program as a process: exit codes, what goes where, and what a message says.
 
+mod baseline;
 mod foreign;
 mod modelling;
 pub mod process;
@@ -7,21 +8,28 @@ mod rows;
 mod serving;
 mod story;
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use self::process::{Running, run, serin};
 use self::rows::animals;
 
-const SUBCOMMANDS: [&[&str]; 64] = [
+const SUBCOMMANDS: [&[&str]; 70] = [
     &[],
     &["demo"],
     &["data"],
+    &["export"],
+    &["export", "prometheus-rules"],
+    &["export", "grafana"],
     &["data", "check"],
     &["train"],
     &["evaluate"],
     &["import"],
     &["predict"],
     &["inspect"],
+    &["baseline"],
+    &["baseline", "show"],
+    &["baseline", "export"],
     &["serve"],
     &["gateway"],
     &["up"],
@@ -89,9 +97,17 @@ fn every_command_has_help() {
             assert!(ran.stderr.is_empty(), "{words:?}: {}", ran.stderr);
         }
     }
-    for words in
-        [&["train"][..], &["evaluate"], &["import"], &["predict"], &["serve"], &["demo"], &["data", "check"]]
-    {
+    for words in [
+        &["train"][..],
+        &["evaluate"],
+        &["import"],
+        &["predict"],
+        &["serve"],
+        &["demo"],
+        &["data", "check"],
+        &["baseline", "show"],
+        &["baseline", "export"],
+    ] {
         let help = run(folder.path(), &[words, &["--help"]].concat()).stdout;
         assert!(help.contains("Example"), "{words:?}: {help}");
     }
@@ -102,8 +118,10 @@ fn every_command_has_help() {
 #[test]
 fn a_wrong_command_line_is_exit_code_2() {
     let folder = tempfile::tempdir().unwrap();
-    let cases: [(&[&str], &str); 9] = [
+    let cases: [(&[&str], &str); 11] = [
         (&["tarin"], "train"),
+        (&["baseline", "show"], "--model"),
+        (&["baseline", "show", "--model", "m.serin", "--data", "x.csv"], "cannot be used with"),
         (&["train", "--trails", "3"], "--trials"),
         (&["train", "--trials", "three"], "--trials"),
         (&["train", "--trials", "3", "--budget", "9s"], "cannot be used with"),
@@ -210,4 +228,28 @@ fn data_checks_tell_what_is_odd_and_refuse_leaks() {
 
     let nothing = run(at, &["data", "check"]).expect(1);
     assert_eq!(nothing.stderr, "serin: no rows are named: give --data or `data.train` in serin.toml\n");
+}
+
+#[test]
+fn rules_and_dashboard_ask_for_metrics_that_are_there() {
+    let documented = include_str!("../../../../docs/operations.md");
+    let folder = tempfile::tempdir().unwrap();
+    for (what, names_least) in [("prometheus-rules", 15), ("grafana", 20)] {
+        let printed = run(folder.path(), &["export", what]).expect(0);
+        let written = run(folder.path(), &["export", what, "--out", "file"]).expect(0);
+        assert_eq!(written.stdout, "");
+        assert_eq!(fs::read_to_string(folder.path().join("file")).unwrap(), printed.stdout);
+
+        let text = printed.stdout.as_str();
+        let names: BTreeSet<&str> = text
+            .match_indices("serin_")
+            .map(|(at, _)| text[at..].split(|c: char| c != '_' && !c.is_ascii_alphanumeric()).next().unwrap())
+            .map(|name| ["_bucket", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name))
+            .collect();
+        assert!(names.len() >= names_least, "{names:?}");
+        for name in names {
+            assert!(documented.contains(&format!("| `{name}` |")), "{what}: {name}");
+        }
+        assert!(!text.contains("prod-"), "advice is of no stage");
+    }
 }

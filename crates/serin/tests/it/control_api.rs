@@ -1,6 +1,7 @@
 //! The control interface as programs meet it: a real control plane and gateway, asked over HTTP.
 
 mod gate;
+mod metrics;
 mod pushes;
 mod runs;
 mod story;
@@ -163,6 +164,7 @@ impl Drop for Plant {
 
 pub const JSON: (&str, &str) = ("content-type", "application/json");
 
+/// Paths are below the interface's root; those that begin with two slashes are not.
 pub fn exchange(
     address: SocketAddr,
     method: &str,
@@ -170,7 +172,11 @@ pub fn exchange(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> Answer {
-    let mut head = format!("{method} /api/v1{path} HTTP/1.1\r\n");
+    let path = path
+        .strip_prefix('/')
+        .filter(|path| path.starts_with('/'))
+        .map_or(format!("/api/v1{path}"), str::to_owned);
+    let mut head = format!("{method} {path} HTTP/1.1\r\n");
     if !headers.iter().any(|(name, _)| *name == "host") {
         head.push_str("host: localhost\r\n");
     }

@@ -13,3 +13,4 @@ mod pipeline;
 mod report;
 mod rollout;
 mod serve;
+mod watch;

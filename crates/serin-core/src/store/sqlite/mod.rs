@@ -12,6 +12,7 @@ mod rows;
 mod runs;
 mod steps;
 mod versions;
+mod watch;
 
 use std::fmt;
 use std::path::Path;
@@ -23,17 +24,17 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{
-    AlarmRecord, AlarmState, DecisionRecord, DeploymentRecord, Hold, ListOptions, Moment, MonitorRecord,
-    NewDecision, NewRollout, NewTrial, NewVersion, Project, Reign, Result, RolloutAdvance, RouteChange,
-    ServedPeriod, StepEnd, Store, StoreError, StoredRollout, TrialRecord, TriggerRecord, TriggerState,
-    WishRules,
+    AlarmNews, AlarmRecord, DecisionRecord, DeploymentRecord, Hold, ListOptions, Moment, MonitorRecord,
+    MonitorRunRecord, NewDecision, NewMonitorRun, NewRollout, NewTrial, NewVersion, Project, Reign, Result,
+    RolloutAdvance, RouteChange, ServedPeriod, Silence, StepEnd, Store, StoreError, StoredRollout,
+    TrialRecord, TriggerRecord, TriggerState, WishRules,
 };
 use crate::clock::Timestamp;
 use crate::digest::Digest;
 use crate::domain::{
     Approval, ApprovalNumber, Attempt, Decided, DecisionNumber, Epoch, Event, EventKind, Lease, ModelVersion,
-    Notice, Pipeline, Refusal, RolloutNumber, Run, RunNumber, RunState, VersionNumber, VersionState, Wish,
-    WishOutcome,
+    MonitorNumber, Notice, Pipeline, Refusal, RolloutNumber, Run, RunNumber, RunState, VersionNumber,
+    VersionState, Wish, WishOutcome,
 };
 use crate::rollout::{Command, Rollout, Unacceptable};
 use crate::routes::{Faults, RouteDocument};
@@ -42,7 +43,8 @@ use crate::routes::{Faults, RouteDocument};
 /// written at the same moment.
 const OLDEST_SQLITE: i32 = 3_051_003;
 /// Step n brings a file of version n to version n + 1; a new file is of version 0.
-const MIGRATIONS: [&str; 2] = [include_str!("../schema/1.sql"), include_str!("../schema/2.sql")];
+const MIGRATIONS: [&str; 3] =
+    [include_str!("../schema/1.sql"), include_str!("../schema/2.sql"), include_str!("../schema/3.sql")];
 /// How long a verb waits for another process that holds the database, such as a backup.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -195,6 +197,9 @@ impl Store for SqliteStore {
     }
     fn runs(&self, list: &ListOptions) -> Result<Vec<Run>> {
         self.read(|tx| runs::list(tx, list))
+    }
+    fn count_runs(&self) -> Result<Vec<(String, String, u64)>> {
+        self.read(runs::count)
     }
     fn run(&self, number: RunNumber) -> Result<Option<Run>> {
         self.read(|tx| runs::one(tx, number))
@@ -370,18 +375,47 @@ impl Store for SqliteStore {
     ) -> Result<RouteDocument> {
         self.write(|tx| rollouts::set_drill(tx, endpoint, version, faults, by, at))
     }
-    fn set_alarm(
+    fn set_alarm(&self, project: &str, news: &AlarmNews, at: Moment) -> Result<bool> {
+        self.write(|tx| watch::set_alarm(tx, project, news, at))
+    }
+
+    fn alarms(&self, project: &str, at: Option<Moment>) -> Result<Vec<AlarmRecord>> {
+        self.read(|tx| watch::alarms(tx, project, at))
+    }
+
+    fn forget_alarm(&self, project: &str, name: &str) -> Result<()> {
+        self.write(|tx| watch::forget_alarm(tx, project, name))
+    }
+
+    fn silence_alarm(
         &self,
         project: &str,
         name: &str,
-        state: AlarmState,
-        reason: &str,
+        silence: Option<&Silence>,
+        by: &str,
         at: Moment,
     ) -> Result<()> {
-        self.write(|tx| rollouts::set_alarm(tx, project, name, state, reason, at))
+        self.write(|tx| watch::silence_alarm(tx, project, name, silence, by, at))
     }
-    fn alarms(&self, project: &str) -> Result<Vec<AlarmRecord>> {
-        self.read(|tx| rollouts::alarms(tx, project))
+
+    fn put_monitor_run(&self, run: &NewMonitorRun, at: Moment) -> Result<MonitorNumber> {
+        self.write(|tx| watch::put_monitor_run(tx, run, at))
+    }
+
+    fn monitor_runs(&self, endpoint: Option<&str>, list: &ListOptions) -> Result<Vec<MonitorRunRecord>> {
+        self.read(|tx| watch::monitor_runs(tx, endpoint, list))
+    }
+
+    fn monitor_run(&self, number: MonitorNumber) -> Result<Option<MonitorRunRecord>> {
+        self.read(|tx| watch::monitor_run(tx, number))
+    }
+
+    fn last_window(&self, endpoint: &str, before: Timestamp) -> Result<Option<Timestamp>> {
+        self.read(|tx| watch::last_window(tx, endpoint, before))
+    }
+
+    fn reports_before(&self, endpoint: &str, before: Timestamp, limit: u32) -> Result<Vec<MonitorRunRecord>> {
+        self.read(|tx| watch::reports_before(tx, endpoint, before, limit))
     }
     fn deployments(&self, list: &ListOptions) -> Result<Vec<DeploymentRecord>> {
         self.read(|tx| deployments::list(tx, list))

@@ -5,8 +5,7 @@ use serde_json::json as object;
 use serin_ml::sequential::Evidence;
 
 use super::super::{
-    AlarmRecord, AlarmState, Hold, ListOptions, Moment, NewDecision, NewRollout, Result, RolloutAdvance,
-    StoreError, StoredRollout,
+    Hold, ListOptions, Moment, NewDecision, NewRollout, Result, RolloutAdvance, StoreError, StoredRollout,
 };
 use super::deployments::{self, Applied};
 use super::{fence, from_json, held, history, json, signed, unsigned, versions};
@@ -430,39 +429,4 @@ pub(super) fn set_drill(
         object!({ "endpoint": endpoint, "stage": stage, "version": version, "faults": faults, "by": by });
     history::tell(tx, EventKind::DrillStarted, &project, None, &text, &facts, at)?;
     Ok(document)
-}
-
-pub(super) fn set_alarm(
-    tx: &Transaction<'_>,
-    project: &str,
-    name: &str,
-    state: AlarmState,
-    reason: &str,
-    at: Moment,
-) -> Result<()> {
-    tx.execute(
-        "INSERT INTO alarms VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (project, name) DO UPDATE SET \
-         state = excluded.state, reason = excluded.reason, time = excluded.time, steady = excluded.steady",
-        (project, name, json("an alarm's state", &state)?, reason, at.wall.0, at.steady.0),
-    )?;
-    Ok(())
-}
-
-pub(super) fn alarms(tx: &Transaction<'_>, project: &str) -> Result<Vec<AlarmRecord>> {
-    let mut statement = tx.prepare_cached(
-        "SELECT name, state, reason, time, steady FROM alarms WHERE project = ?1 ORDER BY name",
-    )?;
-    let mut rows = statement.query([project])?;
-    let mut alarms = Vec::new();
-    while let Some(row) = rows.next()? {
-        alarms.push(AlarmRecord {
-            project: project.to_owned(),
-            name: row.get(0)?,
-            state: from_json("an alarm's state", &row.get::<_, String>(1)?)?,
-            reason: row.get(2)?,
-            time: Timestamp(row.get(3)?),
-            steady: Steady(row.get(4)?),
-        });
-    }
-    Ok(alarms)
 }

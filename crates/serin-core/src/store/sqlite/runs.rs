@@ -50,6 +50,8 @@ pub(super) fn remove_project(tx: &Transaction<'_>, name: &str, at: Moment) -> Re
         "triggers",
         "rollouts",
         "alarms",
+        "silences",
+        "monitor_runs",
     ];
     for table in tables {
         let column = if table == "projects" { "name" } else { "project" };
@@ -224,6 +226,13 @@ pub(super) fn list(tx: &Transaction<'_>, list: &ListOptions) -> Result<Vec<Run>>
     );
     let before = list.before.map_or(i64::MAX, signed);
     collect(tx, &sql, (&list.project, list.is_open, before, list.rows()))
+}
+
+pub(super) fn count(tx: &Transaction<'_>) -> Result<Vec<(String, String, u64)>> {
+    let sql = "SELECT project, state_name, count(*) FROM runs GROUP BY project, state_name ORDER BY 1, 2";
+    let mut statement = tx.prepare_cached(sql)?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, unsigned(row.get(2)?))))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
 pub(super) fn one(tx: &Transaction<'_>, number: RunNumber) -> Result<Option<Run>> {

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serin_core::notify::{
-    Allowed, Channel as _, InvalidWebhook, Lookup, SendError, SystemLookup, WebhookChannel, WebhookHeaders,
-    WebhookKey, WebhookSettings, next_attempt, verify_webhook,
+    Allowed, Channel as _, InvalidWebhook, Lookup, SendError, SystemLookup, UnusableUrl, WebhookChannel,
+    WebhookHeaders, WebhookKey, WebhookSettings, next_attempt, verify_webhook,
 };
 use serin_core::secret;
 use serin_ml::seed::Seed;
@@ -312,15 +312,21 @@ fn settings_that_would_tell_a_secret_or_go_astray_are_refused() {
         WebhookChannel::new(settings, clock()).err()
     };
     assert!(refused(&|_| ()).is_none());
-    assert!(matches!(refused(&|s| s.url = "https://".into()), Some(InvalidWebhook::Url)));
-    assert!(matches!(refused(&|s| s.url = "/x".into()), Some(InvalidWebhook::Url)));
-    assert!(matches!(refused(&|s| s.url = "https://u:p@host/".into()), Some(InvalidWebhook::UserInUrl)));
-    assert!(matches!(refused(&|s| s.url = "ftp://host/".into()), Some(InvalidWebhook::Scheme { .. })));
+    assert!(matches!(refused(&|s| s.url = "https://".into()), Some(InvalidWebhook::Url(UnusableUrl::Form))));
+    assert!(matches!(refused(&|s| s.url = "/x".into()), Some(InvalidWebhook::Url(UnusableUrl::Form))));
+    assert!(matches!(
+        refused(&|s| s.url = "https://u:p@host/".into()),
+        Some(InvalidWebhook::Url(UnusableUrl::User))
+    ));
+    assert!(matches!(
+        refused(&|s| s.url = "ftp://host/".into()),
+        Some(InvalidWebhook::Url(UnusableUrl::Scheme { .. }))
+    ));
     let plain = |s: &mut WebhookSettings| {
         s.url = "http://host/".into();
         s.allow_http = false;
     };
-    assert!(matches!(refused(&plain), Some(InvalidWebhook::Scheme { .. })));
+    assert!(matches!(refused(&plain), Some(InvalidWebhook::Url(UnusableUrl::Scheme { .. }))));
     assert!(matches!(refused(&|s| s.secret_files.clear()), Some(InvalidWebhook::Secrets { found: 0 })));
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
     let channel = WebhookChannel::new(settings("https://hooks.example/x", vec![file], &[]), clock());

@@ -12,7 +12,7 @@ use serin_core::domain::{
 use serin_core::rollout::{Command, End, Inputs, Next, Phase, Rollout, next};
 use serin_core::routes::Faults;
 use serin_core::store::{
-    AlarmState, Hold, ListOptions, Moment, NewRollout, NewVersion, Project, Reign, RolloutAdvance,
+    AlarmNews, AlarmState, Hold, ListOptions, Moment, NewRollout, NewVersion, Project, Reign, RolloutAdvance,
     RolloutDecision, RouteChange, SqliteStore, Store, StoreError, StoredRollout, WishRules,
 };
 use serin_ml::sequential::Expected;
@@ -366,8 +366,14 @@ fn drills_and_alarms_are_kept_and_a_drill_lasts_over_a_change_of_weights() {
     assert!(plane.store.set_drill("prod", VersionNumber(9), Some(&faults), "ann", at(3)).is_err());
     assert!(plane.store.set_drill("nowhere", VersionNumber(2), Some(&faults), "ann", at(3)).is_err());
 
-    plane.store.set_alarm("wine", "errors", AlarmState::Alarm, "too many", at(4)).unwrap();
-    plane.store.set_alarm("wine", "errors", AlarmState::Ok, "fine", at(5)).unwrap();
-    let alarms = plane.store.alarms("wine").unwrap();
+    let news = |state, reason: &str| AlarmNews {
+        name: "errors".to_owned(),
+        state,
+        reason: reason.to_owned(),
+        advice: None,
+    };
+    plane.store.set_alarm("wine", &news(AlarmState::Alarm, "too many"), at(4)).unwrap();
+    plane.store.set_alarm("wine", &news(AlarmState::Ok, "fine"), at(5)).unwrap();
+    let alarms = plane.store.alarms("wine", None).unwrap();
     assert_eq!((alarms.len(), alarms[0].state, alarms[0].reason.as_str()), (1, AlarmState::Ok, "fine"));
 }

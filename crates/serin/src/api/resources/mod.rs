@@ -9,6 +9,7 @@ mod health;
 mod hooks;
 mod lineage;
 mod logs;
+mod metrics;
 mod projects;
 mod rollouts;
 mod runs;
@@ -17,6 +18,7 @@ mod status;
 mod triggers;
 mod uploads;
 mod versions;
+mod watch;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -41,12 +43,13 @@ pub fn handlers(control: Arc<Control>) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
+        .routes(routes!(metrics::metrics_text))
         .routes(routes!(status::status))
         .routes(routes!(projects::list_projects, projects::add_project))
         .routes(routes!(projects::show_project, projects::remove_project))
         .routes(routes!(runs::ask_for_run))
         .routes(routes!(uploads::upload_data))
-        .routes(routes!(triggers::raise_alarm, rollouts::list_alarms))
+        .routes(routes!(triggers::raise_alarm, watch::list_alarms))
         .routes(routes!(hooks::hear_push))
         .routes(routes!(triggers::list_triggers))
         .routes(routes!(triggers::pause_trigger))
@@ -76,6 +79,16 @@ pub fn handlers(control: Arc<Control>) -> OpenApiRouter {
         .routes(routes!(rollouts::list_rollouts))
         .routes(routes!(rollouts::show_rollout))
         .routes(routes!(rollouts::command_rollout))
+        .routes(routes!(watch::show_alarm))
+        .routes(routes!(watch::silence_alarm))
+        .routes(routes!(watch::test_alarm))
+        .routes(routes!(watch::backtest_alarm))
+        .routes(routes!(watch::look_now))
+        .routes(routes!(watch::show_quality))
+        .routes(routes!(watch::list_looks))
+        .routes(routes!(watch::show_look))
+        .routes(routes!(watch::list_metrics))
+        .routes(routes!(watch::query_metrics))
         .routes(routes!(events::list_events))
         .routes(routes!(decisions::list_decisions))
         .routes(routes!(decisions::show_decision))

@@ -7,8 +7,9 @@ use serde::Deserialize;
 use serin_core::clock::Timestamp;
 use serin_core::domain::{RolloutNumber, VersionNumber};
 use serin_core::rollout::{Command, Phase};
-use serin_core::routes::{Faults, RouteDocument, RoutedEndpoint};
+use serin_core::routes::{Drift, Faults, RouteDocument, RoutedEndpoint};
 use serin_core::store::{ListOptions, StoredRollout};
+use serin_ml::model::{BUNDLE_LIMIT_BYTES, Bundle};
 use utoipa::ToSchema;
 
 use super::super::ask::{Answer, Plane, Refused, answer, missing, name_of, reason_of};
@@ -50,6 +51,21 @@ pub struct Drill {
     one_class: Option<bool>,
     /// Every request fails once so many were answered.
     fails_after: Option<u64>,
+    /// A feature whose values arrive shifted.
+    drift: Option<WantedDrift>,
+}
+
+/// A feature whose values arrive shifted.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WantedDrift {
+    /// Its name.
+    feature: String,
+    /// By how much.
+    shift: f64,
+    /// Whether that is in standard deviations of the baseline.
+    #[serde(default)]
+    is_relative: bool,
 }
 
 /// Rollouts, latest first.
@@ -187,11 +203,15 @@ pub async fn drill(
             class_flip: wanted.class_flip.unwrap_or(false),
             one_class: wanted.one_class.unwrap_or(false),
             fails_after: wanted.fails_after,
+            drift: match (ends, &wanted.drift) {
+                (false, Some(drift)) => Some(drift_of(control, version, drift)?),
+                _ => None,
+            },
             ..Faults::until(Timestamp(now.wall.0.saturating_add(microseconds)))
         };
         if !ends && !faults.is_acceptable() {
             let detail = "name a fault: error_rate from 0 to 1, latency_milliseconds up to 60000, hang, nan_output, \
-                          wrong_shape, class_flip, one_class or fails_after";
+                          wrong_shape, class_flip, one_class, fails_after or drift";
             return Err(Problem::new(Code::InvalidBody, detail).into());
         }
         control.store.set_drill(&endpoint.name, version, (!ends).then_some(&faults), &by, now)?;
@@ -200,6 +220,31 @@ pub async fn drill(
         found.ok_or_else(|| missing("endpoint", endpoint.name).into())
     })
     .await
+}
+
+/// The shift in the feature's own unit.
+fn drift_of(control: &Control, version: VersionNumber, wanted: &WantedDrift) -> Result<Drift, Refused> {
+    let version = control.store.version(version)?.ok_or_else(|| missing("version", version.0))?;
+    let bytes = control.artifacts.read(&version.artifact, BUNDLE_LIMIT_BYTES);
+    let bundle = bytes.ok().and_then(|bytes| Bundle::decode(&bytes).ok());
+    let bundle = bundle.ok_or_else(|| missing("readable bundle of version", version.number.0))?;
+    let invalid = |detail: String| Refused::from(Problem::new(Code::InvalidBody, detail));
+    if !bundle.card.schema.names().any(|name| name == wanted.feature) {
+        return Err(invalid(format!("the model has no feature {:?}", wanted.feature)));
+    }
+    let columns = bundle.baseline.as_ref().map(|baseline| baseline.columns.as_slice()).unwrap_or_default();
+    let column = columns.iter().find(|column| column.name() == wanted.feature);
+    let deviation = column.and_then(|column| column.finish().variance).map(f64::sqrt);
+    let shift = match (wanted.is_relative, deviation) {
+        (false, _) => wanted.shift,
+        (true, Some(deviation)) => wanted.shift * deviation,
+        (true, None) => {
+            return Err(invalid(
+                "the model has no baseline: give the shift in the feature's unit".to_owned(),
+            ));
+        }
+    };
+    Ok(Drift { feature: wanted.feature.clone(), shift })
 }
 
 fn endpoint(control: &Control, project: &str, stage: &str) -> Result<RoutedEndpoint, Refused> {
@@ -217,19 +262,4 @@ fn tried(control: &Control, endpoint: &RoutedEndpoint) -> Result<VersionNumber, 
     }
     let heaviest = endpoint.variants.iter().max_by(|a, b| a.weight.total_cmp(&b.weight));
     heaviest.map(|variant| variant.model.number).ok_or_else(|| missing("version", 0).into())
-}
-
-/// The last word about every alarm of a project.
-#[utoipa::path(get, path = "/api/v1/projects/{project}/alarms", tag = "rollouts", params(("project" = String, Path)),
-    responses((status = 200, body = wire::List<wire::Alarm>)))]
-pub async fn list_alarms(
-    State(control): Plane,
-    Named(name): Named<String>,
-) -> Answer<wire::List<wire::Alarm>> {
-    answer(&control, move |control| {
-        let project = super::project(control, &name)?;
-        let alarms = control.store.alarms(&project.name)?;
-        Ok(wire::List::whole(alarms.into_iter().map(wire::Alarm::from).collect()))
-    })
-    .await
 }

@@ -10,7 +10,7 @@ use serin_core::config::Settings;
 use serin_core::domain::Cause;
 use serin_core::pipeline::{Asked, project_settings};
 use serin_core::source::git::Location;
-use serin_core::store::AlarmState;
+use serin_core::store::{AlarmNews, AlarmState};
 use serin_core::trigger::{ALARM, DATA, GIT, SCHEDULE, UPLOAD};
 use utoipa::ToSchema;
 
@@ -195,7 +195,8 @@ pub async fn raise_alarm(
     let state = alarm.state.unwrap_or(AlarmState::Alarm);
     let outcome = ask(&control, move |control| {
         let (project, settings) = with_settings(control, &name)?;
-        control.store.set_alarm(&project.name, &alarm.name, state, &reason, control.moments.now())?;
+        let news = AlarmNews { name: alarm.name.clone(), state, reason: reason.clone(), advice: None };
+        control.store.set_alarm(&project.name, &news, control.moments.now())?;
         if state != AlarmState::Alarm {
             return Ok(wire::Outcome::refused("state", "the alarm is not on; its state was kept"));
         }

@@ -8,6 +8,7 @@ mod project;
 mod rollout;
 mod run;
 mod version;
+mod watch;
 
 pub use approval::{Approval, ApprovalState};
 pub use history::{Decision, Event, Recorded, Replay, Trial, TrialComparison};
@@ -16,7 +17,7 @@ pub use project::{
     Engine, LastRevision, Outcome, Planned, PlannedRevision, Project, ProjectStatus, Removed, Stage, Status,
     Trigger, TriggerLast,
 };
-pub use rollout::{Alarm, Condition, Rollout, RolloutEvent, RolloutStep, VersionEvidence};
+pub use rollout::{Condition, Rollout, RolloutEvent, RolloutStep, VersionEvidence};
 pub use run::{
     Attempt, AttemptEnd, Cause, Failure, Links, Progress, Run, RunState, Seen, Step, StepDetail, StepState,
 };
@@ -24,6 +25,8 @@ pub use version::{
     Commit, Comparison, DataFile, Decided, Lineage, LineageDecision, Rollback, Sides, Version, VersionState,
     differences, sides,
 };
+
+pub use watch::{Alarm, AlarmDetail, AlarmPoint, Look, MetricAnswer, Quality, SeriesName, Silence};
 
 use serde::{Deserialize, Serialize};
 use serin_core::clock::Timestamp;

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serin_core::clock::Timestamp;
 use serin_core::domain::Event;
 use serin_core::rollout::{self, End, Phase};
-use serin_core::store::{AlarmRecord, AlarmState, StoredRollout};
+use serin_core::store::StoredRollout;
 use serin_ml::sequential::{Tally, latency_quantile, requests_to_see};
 use utoipa::ToSchema;
 
@@ -101,16 +101,6 @@ pub struct RolloutEvent {
     pub time: String,
     pub event: String,
     pub text: String,
-}
-
-/// The last word about an alarm.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Alarm {
-    pub name: String,
-    /// `OK`, `ALARM` or `INSUFFICIENT_DATA`.
-    pub state: &'static str,
-    pub reason: String,
-    pub time: String,
 }
 
 impl Rollout {
@@ -222,16 +212,5 @@ impl From<&Tally> for VersionEvidence {
 impl From<Event> for RolloutEvent {
     fn from(event: Event) -> Self {
         Self { time: event.time.to_rfc3339(), event: event.kind.name(), text: event.text }
-    }
-}
-
-impl From<AlarmRecord> for Alarm {
-    fn from(alarm: AlarmRecord) -> Self {
-        let state = match alarm.state {
-            AlarmState::Ok => "OK",
-            AlarmState::Alarm => "ALARM",
-            AlarmState::InsufficientData => "INSUFFICIENT_DATA",
-        };
-        Self { name: alarm.name, state, reason: alarm.reason, time: alarm.time.to_rfc3339() }
     }
 }

@@ -183,6 +183,7 @@ impl From<documents::DataFile> for DataFile {
             documents::DataRole::Train => "train",
             documents::DataRole::Test => "test",
             documents::DataRole::Baseline => "baseline",
+            documents::DataRole::Recent => "recent",
         };
         Self { role, name: file.name, digest: file.digest.to_string(), bytes: file.bytes }
     }

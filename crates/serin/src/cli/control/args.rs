@@ -1,6 +1,7 @@
 //! The commands that a control plane answers: what can be typed.
 
 mod rollout;
+mod watch;
 
 use std::path::PathBuf;
 
@@ -8,6 +9,11 @@ use clap::{Args, Subcommand, ValueHint};
 use serin_core::clock::Timestamp;
 
 pub use rollout::{DrillArgs, RolloutCommand, RolloutSayArgs, RolloutStatusArgs};
+pub use watch::{
+    AlarmArgs, AlarmBacktestArgs, AlarmCommand, AlarmSilenceArgs, AlarmTestArgs, AlarmsArgs, DriftArgs,
+    MetricsCommand, MetricsQueryArgs, MonitorCommand, MonitorListArgs, MonitorRunArgs, MonitorShowArgs,
+    QualityArgs,
+};
 
 /// What a running control plane is asked, in the order in which one would.
 #[derive(Debug, Subcommand)]
@@ -61,9 +67,30 @@ pub enum PipelineCommand {
     /// Inject faults into a version, and watch what the policy does
     #[command(
         after_help = "Faults: error-rate=0.2  latency=500ms  hang  nan-output  wrong-shape  class-flip  one-class  \
-        fails-after=100\nExamples:\n  serin drill error-rate=0.2 --stage prod --for 60s\n  serin drill --stage prod --end"
+        fails-after=100  drift\nExamples:\n  serin drill error-rate=0.2 --stage prod --for 60s\n  \
+        serin drill drift --feature 7 --shift 0.5sd --stage dev\n  serin drill --stage prod --end"
     )]
     Drill(DrillArgs),
+    /// Looks at windows of live rows
+    #[command(subcommand)]
+    Monitor(MonitorCommand),
+    /// Rows beside a baseline: of files, or of the last look at live rows
+    #[command(
+        after_help = "Examples:\n  serin drift --baseline train.csv --target class --current new.csv --html report.html\n  \
+        serin drift --baseline model.serin --current rows.parquet --json\n  serin drift --stage prod\n\
+        Exit code 0: none, 4: drift found, 5: cannot say."
+    )]
+    Drift(DriftArgs),
+    /// How good answers were whose truth is known, and what can be said without
+    Quality(QualityArgs),
+    /// Every alarm of a project and how it stands
+    Alarms(AlarmsArgs),
+    /// One alarm
+    #[command(subcommand)]
+    Alarm(AlarmCommand),
+    /// Metrics that the control plane keeps
+    #[command(subcommand)]
+    Metrics(MetricsCommand),
     /// Where a version comes from and where it went: commit, data, run, metrics, approvals, endpoints
     Lineage(OneVersionArgs),
     /// Who answered at a moment: versions, weights and approvers

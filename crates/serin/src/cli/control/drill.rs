@@ -14,7 +14,11 @@ use crate::cli::exit::Exit;
 pub fn run(args: &DrillArgs) -> anyhow::Result<Exit> {
     let mut body = Map::new();
     for fault in &args.faults {
-        let (name, value) = parse(fault)?;
+        let (name, value) = match (fault.as_str(), &args.feature, &args.shift) {
+            ("drift", Some(feature), Some(shift)) => ("drift".to_owned(), drift(feature, shift)?),
+            ("drift", ..) => bail!("drift needs --feature NAME and --shift 0.5sd"),
+            (fault, ..) => parse(fault)?,
+        };
         body.insert(name, value);
     }
     let Some(time) = parse_duration(&args.time) else {
@@ -33,6 +37,15 @@ pub fn run(args: &DrillArgs) -> anyhow::Result<Exit> {
         format!("{} for {} s", args.faults.join(", "), time.as_secs_f64())
     };
     show(&args.look, &answer, |endpoint| format!("{} ({}): {what}", args.stage, variants(endpoint)))
+}
+
+/// `0.5sd` is in standard deviations of the baseline, `0.5` in the feature's unit.
+fn drift(feature: &str, shift: &str) -> anyhow::Result<Value> {
+    let (number, is_relative) = shift.strip_suffix("sd").map_or((shift, false), |number| (number, true));
+    match number.trim().parse::<f64>().ok().filter(|number| number.is_finite()) {
+        Some(number) => Ok(json!({ "feature": feature, "shift": number, "is_relative": is_relative })),
+        None => bail!("--shift {shift:?} is no number; write such as 0.5sd or -3.2"),
+    }
 }
 
 fn parse(fault: &str) -> anyhow::Result<(String, Value)> {
@@ -54,7 +67,7 @@ fn parse(fault: &str) -> anyhow::Result<(String, Value)> {
         Some(value) => Ok((name.replace('-', "_"), value)),
         None => bail!(
             "{fault:?} is no fault; write error-rate=0.2, latency=500ms, hang, nan-output, wrong-shape, class-flip, \
-             one-class or fails-after=100"
+             one-class, fails-after=100 or drift"
         ),
     }
 }
@@ -62,6 +75,16 @@ fn parse(fault: &str) -> anyhow::Result<(String, Value)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shifts_are_in_standard_deviations_or_in_the_unit() {
+        let relative = json!({ "feature": "7", "shift": 0.5, "is_relative": true });
+        assert_eq!(drift("7", "0.5sd").unwrap(), relative);
+        assert_eq!(drift("7", "-3").unwrap()["is_relative"], false);
+        for wrong in ["", "sd", "x", "1e999"] {
+            assert!(drift("7", wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn faults_are_read_and_nonsense_is_refused() {

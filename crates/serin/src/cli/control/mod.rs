@@ -1,5 +1,6 @@
 //! The commands that a running control plane answers. Each asks its interface, and shows what it says.
 
+mod alarms;
 mod approvals;
 pub mod args;
 mod client;
@@ -12,12 +13,16 @@ mod experiments;
 mod follow;
 mod lineage;
 mod login;
+mod metrics;
+mod monitor;
 mod rollouts;
 mod runs;
 mod status;
 mod triggers;
 mod versions;
 pub(super) mod words;
+
+pub(super) use monitor::last_look;
 
 use serde_json::Value;
 
@@ -46,6 +51,12 @@ pub(super) fn run(command: &PipelineCommand) -> anyhow::Result<Exit> {
         PipelineCommand::Rollback(args) => endpoints::rollback(args),
         PipelineCommand::Rollout(command) => rollouts::run(command),
         PipelineCommand::Drill(args) => drill::run(args),
+        PipelineCommand::Monitor(command) => monitor::run(command),
+        PipelineCommand::Drift(args) => super::drift::run(args),
+        PipelineCommand::Quality(args) => monitor::quality(args),
+        PipelineCommand::Alarms(args) => alarms::list(args),
+        PipelineCommand::Alarm(command) => alarms::one(command),
+        PipelineCommand::Metrics(command) => metrics::run(command),
         PipelineCommand::Lineage(args) => lineage::run(args),
         PipelineCommand::WhoServed(args) => lineage::who_served(args),
         PipelineCommand::Trigger(command) => triggers::run(command),

@@ -79,3 +79,43 @@ pub async fn keep_asking(
         }
     }
 }
+
+/// Answers whose truth is told at once.
+const TOLD_AT_ONCE: usize = 20;
+
+/// Sends the bodies over and over until it is to stop, and tells what is true of the rows that were answered.
+pub async fn keep_telling(
+    address: SocketAddr,
+    rows: Vec<(String, String)>,
+    stops: Arc<AtomicBool>,
+    counts: Arc<Counts>,
+) {
+    let mut client = None;
+    let mut labels = Vec::new();
+    for (body, label) in rows.iter().cycle() {
+        if stops.load(Ordering::Relaxed) {
+            return;
+        }
+        tokio::time::sleep(PACE).await;
+        if client.is_none() {
+            client = Client::connect(address).await.ok();
+        }
+        let Some(open) = &mut client else { continue };
+        counts.requests.fetch_add(1, Ordering::Relaxed);
+        let reply = open.post("/endpoints/prod/invocations", "text/csv", body.clone().into_bytes()).await;
+        let Some(reply) = reply.ok().filter(|reply| reply.status.is_success()) else {
+            counts.failed.fetch_add(1, Ordering::Relaxed);
+            client = None;
+            continue;
+        };
+        let answer: serde_json::Value = serde_json::from_str(&reply.body).unwrap_or_default();
+        labels.push(serde_json::json!({ "id": answer["inference_id"], "label": label }));
+        if labels.len() >= TOLD_AT_ONCE {
+            let told = serde_json::json!({ "labels": std::mem::take(&mut labels) }).to_string();
+            // What cannot be told now is told of the next rows.
+            if open.post("/labels", "application/json", told.into_bytes()).await.is_err() {
+                client = None;
+            }
+        }
+    }
+}

@@ -15,6 +15,7 @@ use serin_core::config::Settings;
 use serin_core::domain::{
     Approval, Cause, Decided, Event, EventKind, Run, RunNumber, StepState, Verdict, WishOutcome,
 };
+use serin_core::monitor::MonitorReport;
 use serin_core::pipeline::documents::ApprovalSheet;
 use serin_core::pipeline::{Asked, project_settings, read_document};
 use serin_core::store::ListOptions;
@@ -34,6 +35,8 @@ use crate::gateway::routed::RoutedEndpoints;
 pub(super) const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// How long the trigger may take to see the commit.
 const COMMIT_LIMIT: Duration = Duration::from_secs(20);
+/// How long rows that changed may take to be noticed, and to lead to a run.
+const WATCH_LIMIT: Duration = Duration::from_secs(45);
 /// Rows sent to the served model.
 const REQUEST_LIMIT: usize = 200;
 
@@ -209,6 +212,77 @@ impl Plant {
         let (seen, counts, address) = (stops.clone(), asked.clone(), self.address);
         self.runtime.spawn(client::keep_asking(address, bodies, seen, counts));
         Ok(Traffic { stops, asked })
+    }
+
+    /// The same rows again and again, each told what is true of it once it was answered.
+    pub(super) fn labelled_traffic(&self, rows: &Dataset) -> anyhow::Result<Traffic> {
+        let bodies = bodies(&self.champion()?, rows);
+        let labels = rows.labels.as_ref().context("the rows have no classes")?;
+        let of_row = |code: &u32| labels.classes.get(*code as usize).cloned().unwrap_or_default();
+        let labelled = bodies.into_iter().zip(labels.codes.iter().map(of_row)).collect();
+        let (stops, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(client::Counts::default()));
+        let (seen, counts, address) = (stops.clone(), asked.clone(), self.address);
+        self.runtime.spawn(client::keep_telling(address, labelled, seen, counts));
+        Ok(Traffic { stops, asked })
+    }
+
+    pub(super) fn last_event(&self) -> anyhow::Result<u64> {
+        Ok(self.control.store.last_event()?)
+    }
+
+    /// The first event after `after` that is meant; `None` when it does not come in time.
+    pub(super) fn wait_for_event(
+        &self,
+        after: u64,
+        is_meant: impl Fn(&Event) -> bool,
+    ) -> anyhow::Result<Option<Event>> {
+        let until = self.clock.monotonic() + WATCH_LIMIT;
+        let mut seen = after;
+        while self.clock.monotonic() < until {
+            for event in self.control.store.events(seen, ListOptions::LIMIT)? {
+                seen = event.number;
+                if is_meant(&event) {
+                    return Ok(Some(event));
+                }
+            }
+            std::thread::sleep(LOOK_INTERVAL);
+        }
+        Ok(None)
+    }
+
+    /// The last look at a stage.
+    pub(super) fn last_look(&self, stage: &str) -> anyhow::Result<Option<MonitorReport>> {
+        let looks = self.control.store.monitor_runs(None, &ListOptions::default())?;
+        let Some(look) = looks.into_iter().find(|look| look.stage == stage) else { return Ok(None) };
+        let look = self.control.store.monitor_run(look.number)?;
+        Ok(look.and_then(|look| serde_json::from_value(look.report?).ok()))
+    }
+
+    /// The run after this one, once there is one.
+    pub(super) fn next_run(&self, last: RunNumber) -> anyhow::Result<Option<RunNumber>> {
+        let until = self.clock.monotonic() + WATCH_LIMIT;
+        loop {
+            let runs = self.control.store.runs(&ListOptions { limit: 1, ..ListOptions::default() })?;
+            if let Some(run) = runs.first().filter(|run| run.number > last) {
+                return Ok(Some(run.number));
+            }
+            if self.clock.monotonic() > until {
+                return Ok(None);
+            }
+            std::thread::sleep(LOOK_INTERVAL);
+        }
+    }
+
+    /// What the last decision to retrain says.
+    pub(super) fn retrain_reason(&self) -> anyhow::Result<String> {
+        let decisions = self.control.store.decisions(&ListOptions::default())?;
+        let decision = decisions.into_iter().find(|decision| decision.rule == "retrain");
+        Ok(decision.map_or_else(String::new, |decision| {
+            format!(
+                "decision {} (`serin explain decision {}`): {}",
+                decision.number, decision.number, decision.explanation
+            )
+        }))
     }
 
     /// What a rollout of the run told after an event: its number and words.

@@ -37,7 +37,11 @@ pub struct Project {
 
 /// What the demonstration adds to the example's settings.
 const PIPELINE: &str = "\n[source]\nrepository = \".\"             # each commit of this repository is built\n\n\
-    [serve]\ndata_dir = \"serin-data\"\n\n[triggers.git]\npoll = \"500ms\"\n";
+    [serve]\ndata_dir = \"serin-data\"\n\n[triggers]\ncooldown = \"0s\"\n\n[triggers.git]\npoll = \"500ms\"\n";
+
+/// And about watching: a demonstration has seconds where others have hours.
+const MONITOR: &str = "\n[monitor]\nwindow = \"10s\"\nconfirm = \"1 of 1\"\nmin_rows = 100\n\n\
+    [monitor.retrain]\nmin_labels = 50\n";
 
 /// And about its last stage. The bake times are those of a demonstration.
 const ROLLOUT: &str = "\n[stages.prod.rollout]\nsteps = [{ weight = 20, bake = \"4s\" }]\nfinal_bake = \"2s\"\n\
@@ -70,7 +74,7 @@ pub fn write(args: &DemoArgs) -> anyhow::Result<Project> {
     let rollout = if has_gates { ROLLOUT.split("\n[gates]").next().unwrap_or_default() } else { ROLLOUT };
     let is_repository = has_git();
     let pipeline = if is_repository { PIPELINE } else { "" };
-    files::publish(&config, format!("{text}{pipeline}{rollout}").as_bytes())?;
+    files::publish(&config, format!("{text}{pipeline}{MONITOR}{rollout}").as_bytes())?;
     let description = if is_repository {
         begin_repository(&args.dir)?;
         format!("{description}\ncommit {} on branch main", commit(&args.dir, "A classifier")?)

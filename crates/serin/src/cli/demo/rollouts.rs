@@ -20,6 +20,8 @@ pub(super) struct Outcome {
     pub(super) lines: Vec<String>,
     pub(super) requests: u64,
     pub(super) failed: u64,
+    /// The last run.
+    pub(super) last: Option<RunNumber>,
 }
 
 /// Tells both stories, with traffic all along.
@@ -48,6 +50,7 @@ pub(super) fn tell(
     project.change("Rows from the new export", |text| quicker(&text, Some("thousandths.csv")))?;
     let bad = version(story, plant, project, good.number)?;
     outcome.lines.push(ended(plant, &bad)?);
+    outcome.last = Some(bad.number);
     if !matches!(bad.state, RunState::Succeeded) {
         story.tell("\nwhat serves:");
         story.tell(&plant.serving()?);

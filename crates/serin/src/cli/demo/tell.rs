@@ -124,6 +124,11 @@ impl Summary {
         Ok(())
     }
 
+    /// What drift led to.
+    pub(super) fn watched(&mut self, line: Option<String>) {
+        self.rollouts.extend(line);
+    }
+
     /// What became of the versions after it.
     pub(super) fn rollouts(&mut self, outcome: &super::rollouts::Outcome) {
         self.requests += usize::try_from(outcome.requests - outcome.failed).unwrap_or_default();
@@ -152,6 +157,7 @@ impl Summary {
              what to type next\n\
              serin up {dir}            # serves it again, and watches the repository\n\
              serin status; serin lineage 1; serin rollout explain; serin run --watch\n\
+             serin monitor list; serin drift; serin quality --stage prod; serin alarms\n\
              serin inspect {dir}/out/model.serin\n\
              serin demo --data your.csv --target your_column"
         )

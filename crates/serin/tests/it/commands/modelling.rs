@@ -36,7 +36,7 @@ fn digits() -> &'static (PathBuf, Ran) {
 }
 
 /// Made-up rows and a model of them, trained once: the folder, and the digest.
-fn zoo() -> &'static (PathBuf, String) {
+pub(super) fn zoo() -> &'static (PathBuf, String) {
     static TRAINED: OnceLock<(PathBuf, String)> = OnceLock::new();
     TRAINED.get_or_init(|| {
         let folder = shared_folder("commands-animals");

@@ -7,9 +7,13 @@ use serin::api::routes::{OPENAPI, ROUTES, Takes};
 
 use super::{JSON, Plant, is, problem, told};
 
-/// The address of a route below the interface's root, with something that is not there in every brace.
+/// The address of a route as the plant is asked for it, with something that is not there in every brace.
 fn address(pattern: &str) -> String {
-    let path = pattern.strip_prefix("/api/v1").unwrap();
+    let path = match pattern {
+        // Where every scraper looks: outside of the interface's root.
+        "/metrics" => "//metrics",
+        pattern => pattern.strip_prefix("/api/v1").unwrap(),
+    };
     let part = |part: &str| match part {
         "{project}" => "wine".to_owned(),
         "{run}" | "{approval}" | "{version}" | "{decision}" | "{rollout}" => "7".to_owned(),

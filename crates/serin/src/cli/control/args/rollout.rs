@@ -70,6 +70,12 @@ pub struct DrillArgs {
     /// What the version does wrong
     #[arg(value_name = "FAULT", required_unless_present = "end", conflicts_with = "end")]
     pub faults: Vec<String>,
+    /// With drift: the feature whose values arrive shifted
+    #[arg(long, value_name = "NAME", requires = "shift")]
+    pub feature: Option<String>,
+    /// With drift: by how much, such as 0.5sd (standard deviations of the baseline) or -3.2
+    #[arg(long, value_name = "SHIFT", requires = "feature", allow_hyphen_values = true)]
+    pub shift: Option<String>,
     /// The stage, such as dev
     #[arg(long, value_name = "STAGE")]
     pub stage: String,
