@@ -1,7 +1,7 @@
 //! `serin drift --html`: rows beside their baseline on one page, complete without a network or a script.
 
 use askama::Template;
-use serin_ml::drift::{ColumnReport, Comparison, Finding, Verdict};
+use serin_ml::drift::{ColumnReport, Comparison, Finding, Severity, Verdict};
 
 use super::chart::{Bar, BarColumn, Bars, PAGE_WIDTH, Tone, drawn};
 
@@ -31,7 +31,7 @@ struct Page<'a> {
 
 #[derive(Debug)]
 struct FindingView {
-    kind: &'static str,
+    severity: &'static str,
     name: String,
     short_name: String,
     text: String,
@@ -78,11 +78,14 @@ fn finding(finding: &Finding) -> FindingView {
     let name = finding.column.clone().unwrap_or_else(|| "(rows)".to_owned());
     let chance = if finding.p < 1e-15 { "below 1e-15".to_owned() } else { format!("{:.1e}", finding.p) };
     FindingView {
-        kind: finding.kind.name(),
+        severity: match finding.severity {
+            Severity::Quality => "quality",
+            Severity::Drift => "drift",
+        },
         short_name: short(&name),
         name,
         text: finding.text.clone(),
-        note: format!("by chance {chance}; {} of rows", percent(finding.shift)),
+        note: format!("{}, {} of rows; by chance {chance}", finding.kind.name(), percent(finding.shift)),
     }
 }
 
