@@ -14,6 +14,7 @@ mod sampler;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -181,7 +182,10 @@ impl Watch {
         let seen = stops.clone();
         let thread = thread::Builder::new().name("watch".to_owned()).spawn(move || {
             while !seen.load(Ordering::Relaxed) {
-                watcher.tick();
+                // What goes wrong in one round must not end all watching in silence.
+                if panic::catch_unwind(AssertUnwindSafe(|| watcher.tick())).is_err() {
+                    tracing::error!("a round of watching ended unexpectedly; the next one begins anew");
+                }
                 // In pieces, so that the end need not wait.
                 for _ in 0..4 {
                     if !seen.load(Ordering::Relaxed) {

@@ -273,10 +273,12 @@ impl Plant {
         }
     }
 
-    /// What the last decision to retrain says.
+    /// What the decision to retrain says.
     pub(super) fn retrain_reason(&self) -> anyhow::Result<String> {
         let decisions = self.control.store.decisions(&ListOptions::default())?;
-        let decision = decisions.into_iter().find(|decision| decision.rule == "retrain");
+        let decision = decisions
+            .into_iter()
+            .find(|decision| decision.rule == "retrain" && decision.verdict == "retrain");
         Ok(decision.map_or_else(String::new, |decision| {
             format!(
                 "decision {} (`serin explain decision {}`): {}",
