@@ -20,7 +20,7 @@ use super::problem::Code;
 
 /// The content type of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-/// The content type of [`plain`] text.
+/// The content type of the older text format, for those who read no other.
 pub const PLAIN_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Upper bounds of the latency histogram, seconds: fine where models answer, coarse up to the deadline.
