@@ -9,6 +9,7 @@ mod job;
 mod order;
 mod outcome;
 mod process;
+mod replica;
 mod results;
 mod supervise;
 mod tree;
@@ -16,5 +17,9 @@ mod tree;
 pub use job::{Cancel, JobLimits, JobRuntime, JobSpec, OutputLine, OutputStream, OutputTail};
 pub use outcome::{JobEnd, JobError, JobOutcome};
 pub use process::ProcessRuntime;
+pub use replica::{
+    Adopted, Capabilities, REPLICA_STOP_GRACE, Replica, ReplicaAddress, ReplicaEnd, ReplicaError,
+    ReplicaLimits, ReplicaProgram, ReplicaRuntime, ReplicaSpec, ReplicaUsage,
+};
 pub use results::{FoundFile, ResultError, ResultFolder, ResultLimits};
 pub use supervise::{SuperviseError, supervise};
