@@ -10,10 +10,15 @@ pub mod hash;
 pub mod ids;
 pub mod names;
 pub mod secret;
+pub mod spelling;
+
+pub mod schedule;
 
 pub mod domain;
 
 pub mod metrics;
+
+pub mod scale;
 
 pub mod config;
 

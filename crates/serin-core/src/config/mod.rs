@@ -11,6 +11,7 @@ mod notify;
 mod origin;
 mod pipeline;
 pub mod raw;
+mod replicas;
 mod rollout;
 mod sagemaker;
 mod serve;
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 pub use crate::clock::parse_duration;
+pub use crate::spelling::closest;
 pub use alarms::expression::{self, Expression, InvalidExpression, Node};
 pub use alarms::{
     AlarmSettings, Comparison, InvalidRule, LONGEST_LOOK_BACK, MissingData, Rule, UncheckedRule, UnknownText,
@@ -35,6 +37,7 @@ pub use notify::{
 };
 pub use origin::Origin;
 pub use pipeline::{CommandSettings, PipelineSettings, SourceSettings, StageSettings};
+pub use replicas::{ReplicaRuntimeKind, ReplicaSettings};
 pub use rollout::{HookSettings, LONGEST_ROLLOUT, RolloutSettings, RolloutStep, WithoutEvidence};
 pub use serve::{EndpointSettings, ONLY_VARIANT, ServeSettings, VariantSettings, is_name};
 pub use triggers::TriggerSettings;
@@ -164,31 +167,6 @@ fn with_suggestion(message: &str) -> String {
         Some(known) => format!("unknown key `{unknown}`: did you mean `{known}`?"),
         None => message.replacen("unknown field", "unknown key", 1),
     }
-}
-
-/// The candidate nearest to `word` by edit distance, when it is near enough to be meant.
-#[must_use]
-pub fn closest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    candidates
-        .map(|candidate| (edit_distance(word, candidate), candidate))
-        .min()
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
-        .map(|(_, candidate)| candidate)
-}
-
-/// Levenshtein distance in characters.
-fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut previous: Vec<usize> = (0..=b.len()).collect();
-    for (i, left) in a.chars().enumerate() {
-        let mut current = vec![i + 1];
-        for (j, right) in b.iter().enumerate() {
-            let substituted = previous[j] + usize::from(left != *right);
-            current.push(substituted.min(previous[j + 1] + 1).min(current[j] + 1));
-        }
-        previous = current;
-    }
-    previous[b.len()]
 }
 
 fn merge(into: &mut toml::Table, from: toml::Table) {

@@ -10,6 +10,7 @@ use super::ConfigError;
 use super::capture::bytes;
 use super::check::{Place, non_empty};
 use super::raw::{RawCommand, RawConfig, RawPipeline, RawStage};
+use super::replicas::{self, ReplicaSettings};
 use super::rollout::{self, RolloutSettings};
 use crate::domain::RetryPolicy;
 
@@ -66,6 +67,9 @@ pub struct StageSettings {
     /// How traffic goes over to a new version. Plans that were frozen before there were rollouts have none.
     #[serde(default)]
     pub rollout: RolloutSettings,
+    /// Where the model runs, and how often. Plans that were frozen before there were replicas have none.
+    #[serde(default)]
+    pub replicas: ReplicaSettings,
 }
 
 /// A step of the user's own.
@@ -144,6 +148,7 @@ fn stage(
         four_eyes: raw.four_eyes.unwrap_or(false),
         smoke_rows: at.within(&key("smoke_rows"), raw.smoke_rows.unwrap_or(100), 1, SMOKE_ROWS_LIMIT)?,
         rollout: rollout::check(name, is_last, &raw.rollout, folder, at)?,
+        replicas: replicas::check(name, &raw.replicas, at)?,
     })
 }
 

@@ -195,6 +195,58 @@ pub struct RawStage {
     pub smoke_rows: Option<usize>,
     #[serde(default)]
     pub rollout: RawRollout,
+    #[serde(default)]
+    pub replicas: RawReplicas,
+}
+
+/// `[stages.NAME.replicas]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawReplicas {
+    pub runtime: Option<String>,
+    pub min: Option<u32>,
+    pub max: Option<u32>,
+    pub target: Option<RawTargets>,
+    pub steps: Option<Vec<RawScaleStep>>,
+    pub schedule: Option<Vec<RawScheduledBounds>>,
+    pub scale_in: Option<bool>,
+    pub scale_in_cooldown: Option<String>,
+    pub scale_out_cooldown: Option<String>,
+    pub fast: Option<bool>,
+    pub answer_limit: Option<String>,
+    pub start_limit: Option<String>,
+    pub memory_limit: Option<String>,
+    pub cpus: Option<f64>,
+    pub gpus: Option<String>,
+}
+
+/// `target` of replicas: one, or several in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged, expecting = "expected a target or a list of targets")]
+pub enum RawTargets {
+    One(String),
+    Many(Vec<String>),
+}
+
+/// One of `steps` of replicas.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawScaleStep {
+    pub above: Option<String>,
+    pub below: Option<String>,
+    pub add: Option<u32>,
+    pub remove: Option<u32>,
+    pub minutes: Option<u32>,
+}
+
+/// One of `schedule` of replicas.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawScheduledBounds {
+    pub cron: String,
+    pub zone: Option<String>,
+    pub min: Option<u32>,
+    pub max: Option<u32>,
 }
 
 /// `[stages.NAME.rollout]`

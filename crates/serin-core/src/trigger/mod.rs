@@ -3,9 +3,8 @@
 
 mod driver;
 pub mod hook;
-mod schedule;
 mod watch;
 
 pub use self::driver::{ALARM, DATA, GIT, SCHEDULE, TriggerOptions, TriggerPoker, Triggers, UPLOAD};
-pub use self::schedule::{InvalidSchedule, Schedule};
 pub use self::watch::{DataVersion, Waker, WatchError, WatchLimits, WatchedFile, Watcher};
+pub use crate::schedule::{InvalidSchedule, Schedule};

@@ -6,6 +6,7 @@
 //! at all, in a repeated hour again. Every instant is a moment in UTC, so what fired is never in doubt.
 
 use std::fmt;
+use std::time::Duration;
 
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
@@ -13,10 +14,18 @@ use jiff::tz::TimeZone;
 use thiserror::Error;
 
 use crate::clock::Timestamp;
-use crate::config::closest;
+use crate::spelling::closest;
 
 /// Longest expression and zone taken.
 const TEXT_LONGEST_BYTES: usize = 200;
+
+/// How far back the last instant is looked for: in an hour first, so that frequent schedules take few steps.
+const LOOK_BACK: [Duration; 4] = [
+    Duration::from_secs(3_600),
+    Duration::from_secs(24 * 3_600),
+    Duration::from_secs(31 * 24 * 3_600),
+    Duration::from_secs(366 * 24 * 3_600),
+];
 
 /// When something is due, again and again.
 #[derive(Clone)]
@@ -76,6 +85,15 @@ impl Schedule {
         let next = Timestamp(next.timestamp().as_microsecond());
         // Going on is what everyone who asks again relies on.
         (next > instant).then_some(next)
+    }
+
+    /// The last instant up to `instant` and with it; `None` when it is more than a year back.
+    #[must_use]
+    pub fn last_until(&self, instant: Timestamp) -> Option<Timestamp> {
+        LOOK_BACK.iter().find_map(|window| {
+            let from = Timestamp(instant.0.saturating_sub(window.as_micros() as i64));
+            self.due(from, instant, usize::MAX).last().copied()
+        })
     }
 
     /// The instants after `last` up to `now`, oldest first, at most `limit`: who fires them and remembers the last one
@@ -154,6 +172,21 @@ mod tests {
             half_hourly("2026-10-25T00:00:00Z"),
             ["2026-10-25T00:30:00Z", "2026-10-25T01:00:00Z", "2026-10-25T01:30:00Z", "2026-10-26T01:00:00Z"]
         );
+    }
+
+    #[test]
+    fn the_last_instant_is_the_one_that_the_next_one_follows() {
+        for (expression, at, last) in [
+            ("0 8 * * *", "2026-11-22T08:00:00Z", Some("2026-11-22T08:00:00Z")),
+            ("0 8 * * *", "2026-11-22T07:59:59Z", Some("2026-11-21T08:00:00Z")),
+            ("* * * * *", "2026-11-22T07:59:59Z", Some("2026-11-22T07:59:00Z")),
+            ("0 0 1 1 *", "2026-11-22T00:00:00Z", Some("2026-01-01T00:00:00Z")),
+            ("0 0 29 2 *", "2026-11-22T00:00:00Z", None),
+        ] {
+            let schedule = Schedule::parse(expression, "UTC").unwrap();
+            let found = schedule.last_until(at.parse().unwrap()).map(Timestamp::to_rfc3339);
+            assert_eq!(found.as_deref(), last, "{expression} {at}");
+        }
     }
 
     #[test]

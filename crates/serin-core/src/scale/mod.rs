@@ -1,0 +1,23 @@
+//! How many replicas there are to be: pure rules, asked once a second.
+//!
+//! Two layers. The slow one is Application Auto Scaling's target tracking and step scaling as published: one-minute points,
+//! an alarm of three above the target and one of fifteen below nine tenths of it, cooldowns. The fast one looks at requests in
+//! flight over three seconds and only ever adds replicas. What could not be measured never makes replicas fewer.
+
+mod decision;
+mod fast;
+mod reading;
+mod scaler;
+mod settings;
+mod slow;
+mod status;
+
+pub use decision::{Asked, ScaleDecision, ScaleInputs, replay};
+pub use reading::Reading;
+pub use scaler::Scaler;
+pub use settings::{
+    DEFAULT_COOLDOWN, Policy, ScaleMetric, ScaleStep, ScalingSettings, ScheduledBounds, StepSide,
+    parse_target,
+};
+pub use slow::{HIGH_MINUTES, LOW_MINUTES, LOW_SHARE};
+pub use status::{HoldStatus, MetricStatus, PolicyStatus, ScalerStatus};
