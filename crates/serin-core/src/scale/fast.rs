@@ -8,7 +8,10 @@
 //! - while requests pile up: what answers them at the rate at which the replicas now answer, at four fifths of that, and in
 //!   [`DRAIN`] those that wait as well. Where a queue grows, its length says nothing about how many replicas are needed.
 //!
-//! A step at most triples the replicas, or adds four. While less than half of the host's processors is idle they come one at
+//! Where it neither grows nor shrinks, a target in flight at most doubles the replicas: how much of what is in flight waits is
+//! not known. Where it is over within [`SOON`], nothing is needed.
+//!
+//! A step adds at most four times the replicas that there are. While less than half of the host's processors is idle they come one at
 //! a time, and with less than a tenth not at all: a model that loads would take from those that answer.
 
 use std::time::Duration;
@@ -20,7 +23,7 @@ use super::slow::replicas_for;
 use crate::clock::Steady;
 
 /// What is looked at, and the seconds in it that there must be.
-const FAST_WINDOW: Duration = Duration::from_millis(3_500);
+const FAST_WINDOW: Duration = Duration::from_millis(2_900);
 const FAST_SECONDS: usize = 3;
 /// A derived limit is at least so many in flight for each replica.
 const LEAST_IN_FLIGHT: f64 = 2.0;
@@ -30,13 +33,15 @@ const CALM_FACTOR: f64 = 2.0;
 const TOLERANCE: f64 = 1.1;
 /// Requests pile up when at least this share of those in flight was not there at the beginning of the window, and one each.
 const PILE_SHARE: f64 = 0.1;
+/// A line that gets shorter is left alone when it is over so soon.
+const SOON: Duration = Duration::from_secs(8);
 /// How much of what a replica manages is planned with.
 const PLANNED_SHARE: f64 = 0.8;
-/// How soon what waits is to be answered.
-const DRAIN: Duration = Duration::from_secs(10);
-/// A step adds so many at least, and so many times those that there are.
+/// How soon what waits is to be answered. It goes on growing until the new replicas have started.
+const DRAIN: Duration = Duration::from_secs(5);
+/// A step adds at most so many, or so many times those that there are when that is more.
 const STEP_LEAST: u32 = 4;
-const STEP_FACTOR: u32 = 2;
+const STEP_FACTOR: u32 = 4;
 /// After a step the replicas are waited for, at most so long.
 const SETTLE: Duration = Duration::from_secs(10);
 /// Share of the host's processors that must be idle for another replica, and for several at once.
@@ -77,14 +82,21 @@ impl Scaler {
         let grown = last.in_flight.unwrap_or(0.0) - first.in_flight.unwrap_or(0.0);
         let piles_up = grown >= 1.0 && grown > PILE_SHARE * in_flight;
         let ready = last.ready;
-        if self.is_settling(ready, &seconds, now) {
+        let is_shorter = -grown > PILE_SHARE * in_flight;
+        // From the middle of the first second to the middle of the last.
+        let between = length(&seconds) * (seconds.len() as f64 - 1.0) / seconds.len() as f64;
+        let is_soon_over = is_shorter && in_flight * between <= -grown * SOON.as_secs_f64();
+        // Who shortens it too slowly has as much to do as it can.
+        let is_too_long = piles_up || is_shorter;
+        if is_soon_over || self.is_settling(ready, &seconds, now) {
             return Fast::Busy;
         }
         let demand = self.demand(&seconds, in_flight);
-        let manages = if piles_up { manages(&seconds, grown, in_flight) } else { None };
+        let manages = if is_too_long { manages(&seconds, grown / between, in_flight) } else { None };
         let wanted = match (is_stated, manages) {
             // The target's formula counts those that pile up, and would ask for far too many.
             (true, Some(manages)) => demand.min(manages),
+            (true, None) => demand.min(self.desired.saturating_mul(2)),
             (_, manages) => demand.max(manages.unwrap_or(0)),
         };
         let one_more = self.desired.saturating_add(1);
@@ -184,16 +196,17 @@ impl Scaler {
     }
 }
 
-/// Replicas that answer what comes, and what waits within [`DRAIN`], when each answers as many as it does now.
+/// Replicas that answer what comes, and what waits within [`DRAIN`], when each answers as many as it does now. `grown`: how
+/// many more are in flight each second.
 fn manages(seconds: &[&Second], grown: f64, in_flight: f64) -> Option<u32> {
-    let length: f64 = seconds.iter().map(|second| second.length).sum();
     let rate = rate(seconds);
-    // In flight grew from the middle of the first second to the middle of the last.
-    let between = length * (seconds.len() as f64 - 1.0) / seconds.len() as f64;
-    let ready = mean(seconds, |second| Some(f64::from(second.ready)));
-    let each = (rate - grown / between) / ready;
+    let each = (rate - grown) / mean(seconds, |second| Some(f64::from(second.ready)));
     (each > 0.0 && each.is_finite())
         .then(|| replicas_for(rate + in_flight / DRAIN.as_secs_f64(), PLANNED_SHARE * each))
+}
+
+fn length(seconds: &[&Second]) -> f64 {
+    seconds.iter().map(|second| second.length).sum()
 }
 
 /// Requests begun in a second.

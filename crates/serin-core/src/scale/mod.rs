@@ -4,11 +4,14 @@
 //! an alarm of three above the target and one of fifteen below nine tenths of it, cooldowns. The fast one looks at requests in
 //! flight over three seconds and only ever adds replicas. What could not be measured never makes replicas fewer.
 
+pub mod compare;
 mod decision;
 mod fast;
+mod queue;
 mod reading;
 mod scaler;
 mod settings;
+pub mod simulate;
 mod slow;
 mod status;
 

@@ -39,7 +39,8 @@ pub struct Scaler {
     pub(super) last_fast: Option<Steady>,
     /// Since when no replica is ready although somebody waits.
     without_ready: Option<Steady>,
-    pub(super) hold: Option<Hold>,
+    /// Reasons to hold that were there lately, the last one last.
+    pub(super) holds: Vec<Hold>,
 }
 
 /// Until `until` what was added to `base` is part of what a larger step adds.
@@ -101,7 +102,7 @@ impl Scaler {
             last_out: None,
             last_fast: None,
             without_ready: None,
-            hold: None,
+            holds: Vec::new(),
         }
     }
 
@@ -131,14 +132,13 @@ impl Scaler {
     pub fn decide(&mut self, now: Steady, wall: Timestamp) -> Option<ScaleDecision> {
         let verdict = self.judge(now, wall);
         let begins = verdict.hold.as_ref().is_some_and(|(code, _)| {
-            let holds = |hold: &Hold| hold.code == *code && now - hold.seen < HOLD_LASTS;
-            !self.hold.as_ref().is_some_and(holds)
+            !self.holds.iter().any(|hold| hold.code == *code && now - hold.seen < HOLD_LASTS)
         });
         let before = (verdict.change.is_some() || begins).then(|| self.clone());
         let from = self.desired;
         self.in_force = Some(verdict.bounds);
         self.judged = self.judged.max(Window::last_minute(now));
-        self.keep_hold(verdict.hold.as_ref(), begins, now);
+        self.keep_hold(verdict.hold.as_ref(), now);
         let (rule, reason) = match (verdict.change, verdict.hold) {
             (Some(change), _) => {
                 self.change(&change, now);
@@ -199,7 +199,7 @@ impl Scaler {
         let bounds = self.in_force(wall);
         let (low, high) = self.floored(bounds);
         let mut verdict = Verdict { bounds, change: None, hold: None };
-        if let Some(change) = self.into_bounds(&bounds, low, high) {
+        if let Some(change) = self.bounded(&bounds, low, high) {
             verdict.change = Some(change);
             return verdict;
         }
@@ -236,24 +236,19 @@ impl Scaler {
     }
 
     /// Bounds ignore cooldowns.
-    fn into_bounds(&self, bounds: &BoundsInForce, low: u32, high: u32) -> Option<Change> {
+    fn bounded(&self, bounds: &BoundsInForce, low: u32, high: u32) -> Option<Change> {
         let to = self.desired.clamp(low, high);
         if to == self.desired {
             return None;
         }
         let (rule, reason) = match () {
-            () if to > bounds.min => {
+            () if to > self.desired && to > bounds.min => {
                 ("floor", format!("a rollout needs {} replicas, and {high} is the most", self.floor))
             }
             () if bounds.is_scheduled => {
                 ("schedule", format!("by schedule there are {} to {high} replicas", bounds.min))
             }
             () => ("bounds", format!("there are {} to {high} replicas", bounds.min)),
-        };
-        let (rule, reason) = if to < self.desired && rule == "floor" {
-            ("bounds", format!("{high} replicas are the most"))
-        } else {
-            (rule, reason)
         };
         Some(Change { to, rule, reason, kind: Kind::Bounds })
     }
@@ -282,7 +277,8 @@ impl Scaler {
             return;
         }
         if let Some(Vote::Unknown { why }) = votes.iter().find(|vote| matches!(vote, Vote::Unknown { .. })) {
-            verdict.hold = Some(("not-measured", why.clone()));
+            // That no replica is ready says why.
+            verdict.hold.get_or_insert_with(|| ("not-measured", why.clone()));
             return;
         }
         if *fast == Fast::Calm && self.may_scale_in(now) {
@@ -343,18 +339,11 @@ impl Scaler {
         }
     }
 
-    fn keep_hold(&mut self, hold: Option<&(&'static str, String)>, begins: bool, now: Steady) {
-        match (hold, &mut self.hold) {
-            (Some((code, reason)), _) if begins => {
-                let (code, reason) = ((*code).to_owned(), reason.clone());
-                self.hold = Some(Hold { code, reason, since: now, seen: now });
-            }
-            (Some((_, reason)), Some(kept)) => {
-                kept.reason.clone_from(reason);
-                kept.seen = now;
-            }
-            (_, Some(kept)) if now - kept.seen >= HOLD_LASTS => self.hold = None,
-            _ => {}
-        }
+    fn keep_hold(&mut self, hold: Option<&(&'static str, String)>, now: Steady) {
+        self.holds.retain(|hold| now - hold.seen < HOLD_LASTS);
+        let Some((code, reason)) = hold else { return };
+        let kept = self.holds.iter().position(|hold| hold.code == *code);
+        let since = kept.map_or(now, |kept| self.holds.remove(kept).since);
+        self.holds.push(Hold { code: (*code).to_owned(), reason: reason.clone(), since, seen: now });
     }
 }

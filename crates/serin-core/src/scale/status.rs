@@ -84,7 +84,7 @@ impl Scaler {
             scale_out_cooldown_until: to_come(self.out.map(|out| out.until)),
             scale_in_cooldown_until: to_come(self.in_until),
             resumed_until: to_come(self.resumed_until),
-            hold: self.hold.as_ref().map(|hold| HoldStatus {
+            hold: self.holds.last().map(|hold| HoldStatus {
                 code: hold.code.clone(),
                 reason: hold.reason.clone(),
                 since: hold.since,

@@ -1,5 +1,7 @@
 //! Settings: what is written where, who wins, and how a mistake is pointed at.
 
+mod replicas;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -12,6 +12,7 @@ mod mlflow;
 mod notify;
 mod receiver;
 mod rollout;
+mod scale;
 mod source;
 mod store;
 mod trigger;
