@@ -1,5 +1,8 @@
 //! `serin simulate`: what a policy would do, in virtual time.
 
+mod scaling;
+mod trace;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,6 +19,7 @@ use super::control::words::span;
 use super::exit::Exit;
 use super::printer;
 use super::settings::Overrides;
+use scaling::SimulateScalingArgs;
 
 /// Most simulated rollouts of one command.
 const RUNS_LIMIT: u32 = 100_000;
@@ -29,6 +33,10 @@ pub enum SimulateCommand {
         serin simulate rollout --requests-per-second 100 --error-rate 0.01 --stable-error-rate 0.01 --runs 5000"
     )]
     Rollout(SimulateRolloutArgs),
+    /// The replicas of a stage under a trace of requests, with a queue that is made up
+    #[command(after_help = "Examples:\n  serin simulate scaling --trace requests.csv --stage prod\n  \
+        serin simulate scaling --trace requests.csv --target \"750 invocations per replica per minute\" --max 20 --compare")]
+    Scaling(SimulateScalingArgs),
 }
 
 #[derive(Debug, Args)]
@@ -67,7 +75,13 @@ pub struct SimulateRolloutArgs {
 
 /// Simulates.
 pub(super) fn run(command: &SimulateCommand) -> anyhow::Result<Exit> {
-    let SimulateCommand::Rollout(args) = command;
+    match command {
+        SimulateCommand::Rollout(args) => rollout(args),
+        SimulateCommand::Scaling(args) => scaling::run(args),
+    }
+}
+
+fn rollout(args: &SimulateRolloutArgs) -> anyhow::Result<Exit> {
     let is_share = |share: f64| (0.0..=1.0).contains(&share);
     if !is_share(args.error_rate) || !is_share(args.stable_error_rate) {
         bail!("an error rate is a share from 0 to 1, such as 0.02");

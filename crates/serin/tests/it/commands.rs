@@ -5,6 +5,7 @@ mod foreign;
 mod modelling;
 pub mod process;
 mod rows;
+mod scaling;
 mod serving;
 mod story;
 
@@ -14,7 +15,7 @@ use std::fs;
 use self::process::{Running, run, serin};
 use self::rows::animals;
 
-const SUBCOMMANDS: [&[&str]; 70] = [
+const SUBCOMMANDS: [&[&str]; 73] = [
     &[],
     &["demo"],
     &["data"],
@@ -74,6 +75,9 @@ const SUBCOMMANDS: [&[&str]; 70] = [
     &["experiments"],
     &["experiments", "compare"],
     &["destroy"],
+    &["simulate"],
+    &["simulate", "rollout"],
+    &["simulate", "scaling"],
     &["query"],
     &["capture"],
     &["capture", "status"],
