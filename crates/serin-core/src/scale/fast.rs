@@ -96,7 +96,9 @@ impl Scaler {
         let wanted = match (is_stated, manages) {
             // The target's formula counts those that pile up, and would ask for far too many.
             (true, Some(manages)) => demand.min(manages),
-            (true, None) => demand.min(self.desired.saturating_mul(2)),
+            (true, None) if ready >= self.desired => demand.min(self.desired.saturating_mul(2)),
+            // What crashes and starts again is waited for.
+            (true, None) => self.desired,
             (_, manages) => demand.max(manages.unwrap_or(0)),
         };
         let one_more = self.desired.saturating_add(1);
@@ -201,8 +203,9 @@ impl Scaler {
 fn manages(seconds: &[&Second], grown: f64, in_flight: f64) -> Option<u32> {
     let rate = rate(seconds);
     let each = (rate - grown) / mean(seconds, |second| Some(f64::from(second.ready)));
-    (each > 0.0 && each.is_finite())
-        .then(|| replicas_for(rate + in_flight / DRAIN.as_secs_f64(), PLANNED_SHARE * each))
+    // A line as long as one likes asks for no more than twice what comes.
+    let waiting = (in_flight / DRAIN.as_secs_f64()).min(rate);
+    (each > 0.0 && each.is_finite()).then(|| replicas_for(rate + waiting, PLANNED_SHARE * each))
 }
 
 fn length(seconds: &[&Second]) -> f64 {

@@ -355,6 +355,24 @@ fn replicas_that_never_get_ready_do_not_run_to_the_maximum() {
     assert_eq!(bench.scaler.desired(), 4);
 }
 
+/// E8 again, for the fast layer: half of the replicas never get ready, and a long line waits.
+#[test]
+fn half_of_the_replicas_crashing_is_no_reason_for_more_and_more() {
+    for grows in [0.0, 20.0] {
+        let policies = vec![tracking(ScaleMetric::InFlightPerReplica, 2.0)];
+        let mut bench = Bench::new(ScalingSettings { policies, fast: true, ..settings(1, 100) }, 4);
+        for second in 0..120 {
+            bench.second(|reading| {
+                (reading.ready, reading.begun) = (2, Some(50));
+                reading.in_flight = Some(60.0 + grows * f64::from(second));
+            });
+        }
+        // Fifteen more are answered each second by one: so many would do, and twice as many with the line.
+        let most = if grows > 0.0 { 9 } else { 4 };
+        assert!(bench.scaler.desired() <= most, "{}", bench.scaler.desired());
+    }
+}
+
 #[test]
 fn readings_that_come_twice_or_too_late_change_nothing() {
     let mut bench = Bench::new(settings(1, 10), 4);
