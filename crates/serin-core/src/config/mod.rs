@@ -6,6 +6,7 @@
 mod alarms;
 mod capture;
 mod check;
+mod image;
 mod monitor;
 mod notify;
 mod origin;
@@ -28,6 +29,7 @@ pub use alarms::{
 };
 pub use capture::{CaptureMode, CaptureSettings, FullPolicy, Retention};
 pub use check::{CheckSettings, DataSettings, Settings};
+pub use image::{Gpus, ImageName, ImageSettings, Pull};
 pub use monitor::{LabelSource, MonitorSettings, RetrainSettings};
 pub use notify::{
     AlertmanagerLogin, AlertmanagerSettings, ExperimentSettings, MailSecurity, MailSettings, NotifySettings,

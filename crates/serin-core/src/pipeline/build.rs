@@ -104,6 +104,7 @@ impl Build {
             prepare: pipeline.prepare.clone(),
             train: pipeline.train.clone(),
             evaluate: pipeline.evaluate.clone(),
+            serve: pipeline.serve.clone(),
             serin,
         })
     }
