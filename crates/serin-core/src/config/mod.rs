@@ -27,7 +27,7 @@ pub use alarms::{
     AlarmSettings, Comparison, InvalidRule, LONGEST_LOOK_BACK, MissingData, Rule, UncheckedRule, UnknownText,
     WatchedMetric, Watches,
 };
-pub use capture::{CaptureMode, CaptureSettings, FullPolicy, Retention};
+pub use capture::{CaptureMode, CaptureSettings, FullPolicy, Retention, parse_bytes};
 pub use check::{CheckSettings, DataSettings, Settings};
 pub use image::{Gpus, ImageName, ImageSettings, Pull};
 pub use monitor::{LabelSource, MonitorSettings, RetrainSettings};

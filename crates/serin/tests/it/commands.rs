@@ -14,7 +14,7 @@ use std::fs;
 use self::process::{Running, run, serin};
 use self::rows::animals;
 
-const SUBCOMMANDS: [&[&str]; 70] = [
+const SUBCOMMANDS: [&[&str]; 77] = [
     &[],
     &["demo"],
     &["data"],
@@ -84,6 +84,13 @@ const SUBCOMMANDS: [&[&str]; 70] = [
     &["config"],
     &["config", "show"],
     &["config", "check"],
+    &["local"],
+    &["local", "train"],
+    &["local", "process"],
+    &["local", "serve"],
+    &["image"],
+    &["image", "build"],
+    &["image", "load"],
     &["completions"],
 ];
 
@@ -130,6 +137,13 @@ fn a_wrong_command_line_is_exit_code_2() {
         (&["serve"], "MODEL"),
         (&["demo", "--data", "x.csv"], "--target"),
         (&["completions", "tcl"], "bash"),
+        (&["local", "train", "--data", "x.csv"], "--image <IMAGE>"),
+        (&["local", "train", "--image", "x"], "--data"),
+        (&["local", "serve", "--image", "-v", "--model", "."], "--image"),
+        (&["local", "process", "--data", "x", "--network", "--command", "x"], "--image"),
+        (&["local", "train", "--data", "x", "--image", "x", "--memory", "1"], "at least 16MiB"),
+        (&["local", "train", "--data", "x", "--image", "x", "--hyperparameters", "x"], "as in rounds=20"),
+        (&["image", "build", "--from", "x"], "--tag"),
     ];
     for (words, wanted) in cases {
         let ran = run(folder.path(), words).expect(2);
