@@ -13,6 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use bollard::errors::Error;
+use bollard::models::{ContainerInspectResponse, ContainerState, ContainerStateStatusEnum};
 use bollard::{API_DEFAULT_VERSION, Docker};
 use futures_util::{Stream, StreamExt as _};
 use thiserror::Error as ThisError;
@@ -27,6 +28,8 @@ const GREETING_LIMIT: Duration = Duration::from_secs(5);
 const WAITING_ITEMS: usize = 64;
 /// Between two tries to hand over an item.
 const HAND_OVER_INTERVAL: Duration = Duration::from_millis(2);
+/// Between two looks at a container that is being tidied up.
+const TIDY_INTERVAL: Duration = Duration::from_millis(20);
 /// Characters of an answer of the engine that are told.
 const MESSAGE_CHARACTERS: usize = 600;
 
@@ -175,6 +178,25 @@ impl Engine {
         wait(&self.calls, what, CALL_LIMIT, work)
     }
 
+    /// A container as it is now; `None` when it is gone.
+    pub(super) fn inspect(&self, id: &str) -> Result<Option<ContainerInspectResponse>, EngineError> {
+        let (docker, id) = (self.docker.clone(), id.to_owned());
+        let look = async move {
+            loop {
+                match docker.inspect_container(&id, None).await {
+                    // A moment, and at most until the call has taken too long.
+                    Err(error) if is_between_states(&error) => tokio::time::sleep(TIDY_INTERVAL).await,
+                    other => return other,
+                }
+            }
+        };
+        match self.call("look at a container", look) {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.is_absence() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Does something that nobody waits for.
     pub(super) fn begin(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.calls.spawn(work);
@@ -230,6 +252,22 @@ impl<T> Drop for Follower<T> {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// Whether a container ended. One that is being stopped does not run for Podman any more, and has not ended.
+pub(super) fn has_ended(state: &ContainerState) -> bool {
+    use ContainerStateStatusEnum as Status;
+    match state.status {
+        Some(Status::EXITED | Status::DEAD) => true,
+        None | Some(Status::EMPTY) => state.running != Some(true),
+        Some(_) => false,
+    }
+}
+
+/// Whether an answer is of a moment that has no name: Podman calls a container that ended and is not tidied up yet
+/// `stopped`, which is none of Docker's words.
+pub(super) fn is_between_states(error: &Error) -> bool {
+    matches!(error, Error::JsonDataError { message, .. } if message.contains("`stopped`"))
 }
 
 /// Where engines may listen.
@@ -298,6 +336,25 @@ mod tests {
             let error = at(host, "").unwrap_err();
             assert!(error.to_string().contains(host) && !error.may_retry(), "{error}");
         }
+    }
+
+    #[test]
+    fn a_container_that_is_being_stopped_has_not_ended() {
+        use ContainerStateStatusEnum as Status;
+        let state = |status, running| ContainerState { status, running: Some(running), ..Default::default() };
+        for (status, running, ended) in [
+            (Some(Status::RUNNING), true, false),
+            (Some(Status::STOPPING), false, false),
+            (Some(Status::EXITED), false, true),
+            (Some(Status::DEAD), false, true),
+            (None, false, true),
+            (None, true, false),
+        ] {
+            assert_eq!(has_ended(&state(status, running)), ended, "{status:?} {running}");
+        }
+        let message = "unknown variant `stopped`, expected one of ``, `created`".to_owned();
+        assert!(is_between_states(&Error::JsonDataError { message, column: 1 }));
+        assert!(!is_between_states(&Error::RequestTimeoutError));
     }
 
     #[test]

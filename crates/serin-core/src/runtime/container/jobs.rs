@@ -14,8 +14,9 @@ use bollard::query_parameters::{
 use futures_util::StreamExt as _;
 
 use super::confine::{Bounds, HOSTNAME, Log, host, user};
-use super::engine::{Engine, EngineError, Follower};
+use super::engine::{Engine, EngineError, Follower, has_ended};
 use super::images::Images;
+use super::kernel::Group;
 use super::owner::{Kind, labels, remove, sweep};
 use crate::clock::Clock;
 use crate::config::ImageSettings;
@@ -61,6 +62,8 @@ struct Watched {
     cpu_time: Duration,
     /// It was seen with as many processes as it may have.
     was_crowded: bool,
+    /// The kernel was seen to end something of it for its memory.
+    was_starved: bool,
 }
 
 /// Why a job is being ended.
@@ -161,7 +164,8 @@ impl JobRuntime for ContainerJobs {
         let image = Images::new(&engine).ensure(&container.image, cancel, output)?;
         let id = self.create(&engine, spec, container, image)?;
         let running = Running { jobs: self, engine: &engine, id };
-        let lines = running.attach()?;
+        // Podman looks for the program when it is listened to, Docker when it is started.
+        let lines = running.attach().map_err(|error| not_started(spec, container, error))?;
         let began = self.clock.monotonic();
         running.start().map_err(|error| not_started(spec, container, error))?;
         let mut watched = Watched::default();
@@ -216,11 +220,11 @@ impl Running<'_> {
     }
 
     fn state(&self) -> Result<ContainerState, EngineError> {
-        let (docker, id) = (self.engine.docker.clone(), self.id.clone());
-        let found = self
-            .engine
-            .call("look at a container", async move { docker.inspect_container(&id, None).await })?;
-        Ok(found.state.unwrap_or_default())
+        let removed = || EngineError::Lost {
+            what: "keep a container",
+            message: "somebody removed it while its job ran".to_owned(),
+        };
+        Ok(self.engine.inspect(&self.id)?.ok_or_else(removed)?.state.unwrap_or_default())
     }
 
     fn usage(&self) -> Option<ContainerStatsResponse> {
@@ -256,6 +260,7 @@ impl Running<'_> {
         // When it is killed, and when it is given up.
         let (mut kill_at, mut give_up_at) = (Duration::MAX, Duration::MAX);
         let mut is_silent = false;
+        let group = self.state().ok().and_then(|state| Group::of(state.pid.unwrap_or(0), &self.id));
         let mut looked = began;
         let mut lost = None;
         let state = loop {
@@ -274,6 +279,7 @@ impl Running<'_> {
                 }
                 Err(RecvTimeoutError::Timeout) => {}
             }
+            watched.was_starved |= group.as_ref().is_some_and(|group| group.ended_for_memory() > 0);
             let now = clock.monotonic();
             let wanted = match () {
                 () if cancel.requested() => Some(Reason::Cancelled),
@@ -305,7 +311,7 @@ impl Running<'_> {
             }
             looked = now;
             let state = self.state()?;
-            if state.running != Some(true) {
+            if has_ended(&state) {
                 break state;
             }
             if !is_silent && let Some(usage) = self.usage() {
@@ -345,6 +351,7 @@ impl Default for Watched {
             peak_memory_bytes: 0,
             cpu_time: Duration::ZERO,
             was_crowded: false,
+            was_starved: false,
         }
     }
 }
@@ -389,7 +396,7 @@ impl Watched {
             }
             None => {}
         }
-        if state.oom_killed == Some(true) && code != 0 {
+        if (self.was_starved || state.oom_killed == Some(true)) && code != 0 {
             let limit_bytes = limits.memory_bytes;
             self.peak_memory_bytes = self.peak_memory_bytes.max(limit_bytes);
             return JobEnd::OutOfMemory { peak_bytes: self.peak_memory_bytes, limit_bytes };

@@ -12,6 +12,7 @@ mod confine;
 mod engine;
 mod images;
 mod jobs;
+mod kernel;
 mod owner;
 mod replicas;
 

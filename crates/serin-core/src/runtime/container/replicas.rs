@@ -18,7 +18,7 @@ use bollard::query_parameters::{
 use futures_util::StreamExt as _;
 
 use super::confine::{Bounds, Log, host, user};
-use super::engine::{Engine, EngineError};
+use super::engine::{Engine, EngineError, has_ended, is_between_states};
 use super::images::Images;
 use super::jobs::used;
 use super::owner::{Kind, NAME, containers, further, labels, remove, sweep};
@@ -207,9 +207,9 @@ impl ReplicaRuntime for ContainerReplicas {
         let mut adopted = Vec::new();
         for container in containers(&engine, owner, Kind::Replica).map_err(told)? {
             let (Some(id), labels) = (container.id, container.labels.unwrap_or_default()) else { continue };
-            let Some(found) = inspect(&engine, &id).map_err(told)? else { continue };
-            let is_running = found.state.as_ref().and_then(|state| state.running) == Some(true);
-            match address(&found).filter(|_| is_running) {
+            let Some(found) = engine.inspect(&id).map_err(told)? else { continue };
+            let has_ended = found.state.as_ref().is_none_or(has_ended);
+            match address(&found).filter(|_| !has_ended) {
                 Some(address) => {
                     let name = labels.get(NAME).cloned().unwrap_or_default();
                     let replica = ContainerReplica::new(engine.clone(), name, id, address);
@@ -298,10 +298,11 @@ async fn look_after(docker: Docker, id: String, life: Arc<Life>) {
             Ok(found) => {
                 unanswered = 0;
                 let state = found.state.unwrap_or_default();
-                if state.running != Some(true) {
+                if has_ended(&state) {
                     break ending(&state);
                 }
             }
+            Err(error) if is_between_states(&error) => {}
             Err(Error::DockerResponseServerError { status_code: 404, .. }) => {
                 break "its container was removed".to_owned();
             }
@@ -350,17 +351,7 @@ fn begin(engine: &Engine, id: &str) -> Result<ContainerInspectResponse, EngineEr
     let (docker, name) = (engine.docker.clone(), id.to_owned());
     engine.call("start a container", async move { docker.start_container(&name, None).await })?;
     let gone = || EngineError::Lost { what: "start a container", message: "it is gone".to_owned() };
-    inspect(engine, id)?.ok_or_else(gone)
-}
-
-/// `None` when it is gone.
-fn inspect(engine: &Engine, id: &str) -> Result<Option<ContainerInspectResponse>, EngineError> {
-    let (docker, id) = (engine.docker.clone(), id.to_owned());
-    match engine.call("look at a container", async move { docker.inspect_container(&id, None).await }) {
-        Ok(found) => Ok(Some(found)),
-        Err(error) if error.is_absence() => Ok(None),
-        Err(error) => Err(error),
-    }
+    engine.inspect(id)?.ok_or_else(gone)
 }
 
 /// Where the engine leads the container's port to.

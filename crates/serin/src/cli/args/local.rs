@@ -79,6 +79,9 @@ pub struct JobFilesArgs {
     /// How long it may run, such as 30m
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = duration)]
     pub time_limit: Duration,
+    /// What it may print
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size)]
+    pub output_limit: u64,
 }
 
 #[derive(Debug, Args)]

@@ -112,7 +112,7 @@ fn carry_out(spec: &JobSpec) -> anyhow::Result<(JobOutcome, OutputTail)> {
     let mut tail = OutputTail::default();
     let mut output = |line: OutputLine| {
         tail.push(&line.text);
-        printer::talk(&printer::visible(&line.text));
+        printer::talk(&printer::visible(&line.text.replace('\t', "    ")));
     };
     let outcome = jobs.run(spec, &cancel, &mut output)?;
     match outcome.end {
@@ -208,6 +208,7 @@ fn limits(program: &ProgramArgs, files: &JobFilesArgs) -> JobLimits {
         time: files.time_limit,
         memory_bytes: program.memory,
         processes: program.processes,
+        output_bytes: files.output_limit,
         ..JobLimits::default()
     }
 }
@@ -256,6 +257,7 @@ fn failed(failure: &Failure, outcome: &JobOutcome) -> anyhow::Result<Exit> {
         "memory_limit" => "; raise --memory",
         "time_limit" => "; raise --time-limit",
         "process_limit" => "; raise --processes",
+        "output_limit" => "; raise --output-limit",
         _ => "",
     };
     let reason = printer::visible(&failure.reason.replace('\n', " | "));

@@ -188,7 +188,7 @@ impl Server {
             let mut tail = OutputTail::default();
             let mut output = |line: OutputLine| {
                 tail.push(&line.text);
-                printer::talk(&printer::visible(&line.text));
+                printer::talk(&printer::visible(&line.text.replace('\t', "    ")));
             };
             match jobs.run(&spec, &wish, &mut output) {
                 Ok(outcome) => format!("the command {}", outcome.end),
