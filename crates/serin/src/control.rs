@@ -224,7 +224,7 @@ fn remove_containers(jobs: Arc<LocalJobs>) {
         std::thread::Builder::new().name("sweep".to_owned()).spawn(move || match jobs.containers().sweep() {
             Ok(0) => {}
             Ok(removed) => {
-                tracing::info!(containers.removed = removed, "containers of an earlier engine removed")
+                tracing::info!(containers.removed = removed, "containers of an earlier engine removed");
             }
             Err(error) => {
                 let error: &dyn std::error::Error = &error;

@@ -125,7 +125,7 @@ fn every_command_has_help() {
 #[test]
 fn a_wrong_command_line_is_exit_code_2() {
     let folder = tempfile::tempdir().unwrap();
-    let cases: [(&[&str], &str); 11] = [
+    let cases: [(&[&str], &str); 18] = [
         (&["tarin"], "train"),
         (&["baseline", "show"], "--model"),
         (&["baseline", "show", "--model", "m.serin", "--data", "x.csv"], "cannot be used with"),

@@ -125,7 +125,7 @@ impl ContainerReplicas {
         let image = self.image(spec)?;
         let id = Images::new(engine)
             .ensure(&image, &Cancel::default(), &mut |_| {})
-            .map_err(|error| told(error, &spec.program))?;
+            .map_err(|error| told(&error, &spec.program))?;
         let (key, target) = (format!("{PORT}/tcp"), format!("{CONTAINER_ROOT}/model"));
         let mounts = [JobMount { source: absolute(&spec.model)?, target, is_writable: false }];
         let bounds = Bounds {
@@ -163,7 +163,7 @@ impl ContainerReplicas {
         let docker = engine.docker.clone();
         let created =
             engine.call("create a container", async move { docker.create_container(None, body).await });
-        Ok(created.map_err(|error| told(error, &spec.program))?.id)
+        Ok(created.map_err(|error| told(&error, &spec.program))?.id)
     }
 }
 
@@ -178,7 +178,7 @@ impl ReplicaRuntime for ContainerReplicas {
             let name = spec.name.chars().take(NAME_LIMIT).collect::<String>();
             return Err(start(format!("{name:?} is no name of a replica")));
         }
-        let engine = Engine::find().map_err(|error| told(error, &spec.program))?;
+        let engine = Engine::find().map_err(|error| told(&error, &spec.program))?;
         let id = self.create(&engine, spec)?;
         let begun = begin(&engine, &id).and_then(|found| {
             address(&found).ok_or_else(|| EngineError::Lost {
@@ -191,7 +191,7 @@ impl ReplicaRuntime for ContainerReplicas {
             Err(error) => {
                 // It never ran; a container that cannot be removed is found by its labels.
                 let _ = remove(&engine, &id);
-                Err(told(error, &spec.program))
+                Err(told(&error, &spec.program))
             }
         }
     }
@@ -201,9 +201,9 @@ impl ReplicaRuntime for ContainerReplicas {
             Ok(engine) => engine,
             // Nothing runs that could be found.
             Err(EngineError::Absent { .. }) => return Ok(Vec::new()),
-            Err(error) => return Err(told(error, &ReplicaProgram::Serin)),
+            Err(error) => return Err(told(&error, &ReplicaProgram::Serin)),
         };
-        let told = |error| told(error, &ReplicaProgram::Serin);
+        let told = |error| told(&error, &ReplicaProgram::Serin);
         let mut adopted = Vec::new();
         for container in containers(&engine, owner, Kind::Replica).map_err(told)? {
             let (Some(id), labels) = (container.id, container.labels.unwrap_or_default()) else { continue };
@@ -378,8 +378,8 @@ fn start(reason: String) -> ReplicaError {
     ReplicaError::Start { reason }
 }
 
-fn told(error: EngineError, program: &ReplicaProgram) -> ReplicaError {
-    match (&error, program) {
+fn told(error: &EngineError, program: &ReplicaProgram) -> ReplicaError {
+    match (error, program) {
         (EngineError::Absent { tried }, _) => ReplicaError::NoEngine {
             reason: format!("no container engine answers (looked at {tried})"),
             fix:

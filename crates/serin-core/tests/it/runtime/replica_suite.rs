@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use serin_core::clock::{Clock as _, SystemClock};
 use serin_core::runtime::{
-    Replica, ReplicaAddress, ReplicaEnd, ReplicaLimits, ReplicaProgram, ReplicaRuntime, ReplicaSpec,
+    Adopted, Replica, ReplicaAddress, ReplicaEnd, ReplicaLimits, ReplicaProgram, ReplicaRuntime, ReplicaSpec,
 };
 
 /// A program that serves, and how to make it misbehave.
@@ -196,7 +196,7 @@ fn outlives(bench: &Bench<'_>) -> Result<(), String> {
     is(others.is_empty(), "another owner finds it")?;
     let mut found = bench.adopt()?;
     is(found.len() == 1, &format!("{} are found", found.len()))?;
-    let (found_labels, replica) = found.remove(0);
+    let Adopted { labels: found_labels, replica } = found.remove(0);
     is(found_labels == labels, &format!("its labels are {found_labels:?}"))?;
     is(replica.name() == spec.name, "its name is another")?;
     is(*replica.address() == address, "its address is another")?;
@@ -242,9 +242,8 @@ impl Bench<'_> {
         self.ready(&self.spec(name))
     }
 
-    fn adopt(&self) -> Result<Vec<(BTreeMap<String, String>, Arc<dyn Replica>)>, String> {
-        let adopted = self.runtime.adopt(&self.owner).map_err(|error| error.to_string())?;
-        Ok(adopted.into_iter().map(|adopted| (adopted.labels, adopted.replica)).collect())
+    fn adopt(&self) -> Result<Vec<Adopted>, String> {
+        self.runtime.adopt(&self.owner).map_err(|error| error.to_string())
     }
 
     /// Neither replicas nor files of theirs.
