@@ -83,8 +83,8 @@ impl Default for JobLimits {
 }
 
 /// Carries out jobs. Implementations promise: when `run` returns, nothing of the job runs any more; when the process that
-/// called it dies, nothing of the job runs a few seconds later; the limits hold; a job that is asked to stop has
-/// [`JobLimits::STOP_GRACE`] to do so by itself.
+/// called it dies, nothing of the job runs a few seconds later, or, in a container, after the next start; the limits hold;
+/// a job that is asked to stop has [`JobLimits::STOP_GRACE`] to do so by itself.
 pub trait JobRuntime: fmt::Debug + Send + Sync {
     /// Carries out `spec` and waits for its end. Every line goes to `output` as it comes; while `output` takes its time, the
     /// job waits.
