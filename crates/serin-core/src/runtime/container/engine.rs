@@ -28,8 +28,6 @@ const GREETING_LIMIT: Duration = Duration::from_secs(5);
 const WAITING_ITEMS: usize = 64;
 /// Between two tries to hand over an item.
 const HAND_OVER_INTERVAL: Duration = Duration::from_millis(2);
-/// Between two looks at a container that is being tidied up.
-const TIDY_INTERVAL: Duration = Duration::from_millis(20);
 /// Characters of an answer of the engine that are told.
 const MESSAGE_CHARACTERS: usize = 600;
 
@@ -178,16 +176,18 @@ impl Engine {
         wait(&self.calls, what, CALL_LIMIT, work)
     }
 
-    /// A container as it is now; `None` when it is gone.
+    /// A container as it is now; `None` when it is gone. One that is being tidied up counts as being stopped: how it ended is
+    /// not known yet. That is not waited for here, because it may wait for whoever takes its output.
     pub(super) fn inspect(&self, id: &str) -> Result<Option<ContainerInspectResponse>, EngineError> {
         let (docker, id) = (self.docker.clone(), id.to_owned());
         let look = async move {
-            loop {
-                match docker.inspect_container(&id, None).await {
-                    // A moment, and at most until the call has taken too long.
-                    Err(error) if is_between_states(&error) => tokio::time::sleep(TIDY_INTERVAL).await,
-                    other => return other,
+            match docker.inspect_container(&id, None).await {
+                Err(error) if is_between_states(&error) => {
+                    let status = Some(ContainerStateStatusEnum::STOPPING);
+                    let state = Some(ContainerState { status, ..ContainerState::default() });
+                    Ok(ContainerInspectResponse { state, ..ContainerInspectResponse::default() })
                 }
+                other => other,
             }
         };
         match self.call("look at a container", look) {

@@ -237,12 +237,14 @@ impl Running<'_> {
         self.engine.call("measure a container", asked).ok().flatten()
     }
 
-    /// A container that ended meanwhile cannot be told.
+    /// Does not wait for the engine, which may itself wait until somebody takes the output. A container that ended meanwhile
+    /// cannot be told.
     fn signal(&self, signal: &'static str) {
         let options = KillContainerOptionsBuilder::default().signal(signal).build();
         let (docker, id) = (self.engine.docker.clone(), self.id.clone());
-        let told = async move { docker.kill_container(&id, Some(options)).await };
-        let _ = self.engine.call("signal a container", told);
+        self.engine.begin(async move {
+            let _ = docker.kill_container(&id, Some(options)).await;
+        });
     }
 
     /// Passes on what it prints until it ended, which it does at the latest when it was told to.

@@ -5,12 +5,15 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::thread;
 use std::time::Duration;
 
 use bollard::Docker;
 use bollard::container::LogOutput;
 use bollard::errors::Error;
-use bollard::models::{ContainerCreateBody, ContainerInspectResponse, ContainerState, PortBinding};
+use bollard::models::{
+    ContainerCreateBody, ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, PortBinding,
+};
 use bollard::query_parameters::{
     KillContainerOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder, StatsOptionsBuilder,
     StopContainerOptionsBuilder,
@@ -38,6 +41,9 @@ const ARGUMENT: &str = "serve";
 const END_INTERVAL: Duration = Duration::from_millis(500);
 /// How often an engine that does not answer is asked before its replicas count as lost: some 30 s.
 const UNANSWERED_LIMIT: u32 = 60;
+/// Looks at a container that ended at once until it is tidied up, and the time between two: 5 s.
+const TIDY_LOOKS: u32 = 100;
+const TIDY_INTERVAL: Duration = Duration::from_millis(50);
 /// What the engine may take for a stop, beyond the replica's own time.
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
 /// Longest name of a replica.
@@ -351,7 +357,16 @@ fn begin(engine: &Engine, id: &str) -> Result<ContainerInspectResponse, EngineEr
     let (docker, name) = (engine.docker.clone(), id.to_owned());
     engine.call("start a container", async move { docker.start_container(&name, None).await })?;
     let gone = || EngineError::Lost { what: "start a container", message: "it is gone".to_owned() };
-    engine.inspect(id)?.ok_or_else(gone)
+    // One that ended at once is tidied up in a moment; what it said is told then.
+    for _ in 0..TIDY_LOOKS {
+        let found = engine.inspect(id)?.ok_or_else(gone)?;
+        let status = found.state.as_ref().and_then(|state| state.status);
+        if status != Some(ContainerStateStatusEnum::STOPPING) {
+            return Ok(found);
+        }
+        thread::sleep(TIDY_INTERVAL);
+    }
+    Err(EngineError::Slow { what: "start a container", limit: TIDY_INTERVAL * TIDY_LOOKS })
 }
 
 /// Where the engine leads the container's port to.
