@@ -16,7 +16,8 @@ use serin_core::notify::{Outbox, subscriptions};
 use serin_core::pipeline::{PipelineOptions, project_settings, works};
 use serin_core::rollout_driver::{Rollouts, RolloutsOptions};
 use serin_core::routes::RoutesFile;
-use serin_core::runtime::ProcessRuntime;
+use serin_core::runtime::LocalJobs;
+use serin_core::runtime::container::owner_of;
 use serin_core::store::{Project, SqliteStore, Store};
 use serin_core::trigger::{Schedule, TriggerOptions, Triggers};
 use serin_core::watch::{Watch, WatchOptions};
@@ -73,7 +74,8 @@ impl Control {
         let artifacts = Arc::new(Artifacts::open(&data_directory, clock.now())?);
         let routes = Arc::new(RoutesFile::open(&data_directory)?);
         remove_leftovers(&data_directory);
-        let jobs = Arc::new(ProcessRuntime::new(program.clone(), clock.clone()));
+        let jobs = Arc::new(LocalJobs::new(&program, owner_of(&data_directory), clock.clone()));
+        remove_containers(jobs.clone());
         let works = works(PipelineOptions {
             data_directory: data_directory.clone(),
             artifacts: artifacts.clone(),
@@ -213,6 +215,25 @@ fn remove_leftovers(data_directory: &Path) {
     {
         let error: &dyn std::error::Error = &error;
         tracing::warn!(error, "old work folders remain");
+    }
+}
+
+/// Containers of jobs whose engine was killed. A container engine may take its time, and nobody waits for it.
+fn remove_containers(jobs: Arc<LocalJobs>) {
+    let swept =
+        std::thread::Builder::new().name("sweep".to_owned()).spawn(move || match jobs.containers().sweep() {
+            Ok(0) => {}
+            Ok(removed) => {
+                tracing::info!(containers.removed = removed, "containers of an earlier engine removed");
+            }
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(error, "containers of an earlier engine may remain");
+            }
+        });
+    if let Err(error) = swept {
+        let error: &dyn std::error::Error = &error;
+        tracing::warn!(error, "containers of an earlier engine may remain");
     }
 }
 

@@ -129,7 +129,8 @@ pub(super) fn bytes(
 }
 
 /// A size with its unit: `512MiB`, `1.5GiB`, `2TiB`.
-fn parse_bytes(text: &str) -> Option<u64> {
+#[must_use]
+pub fn parse_bytes(text: &str) -> Option<u64> {
     let text = text.trim();
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
     let (number, unit) = text.split_at(digits);

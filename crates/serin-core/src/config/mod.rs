@@ -6,6 +6,7 @@
 mod alarms;
 mod capture;
 mod check;
+mod image;
 mod monitor;
 mod notify;
 mod origin;
@@ -28,8 +29,9 @@ pub use alarms::{
     AlarmSettings, Comparison, InvalidRule, LONGEST_LOOK_BACK, MissingData, Rule, UncheckedRule, UnknownText,
     WatchedMetric, Watches,
 };
-pub use capture::{CaptureMode, CaptureSettings, FullPolicy, Retention};
+pub use capture::{CaptureMode, CaptureSettings, FullPolicy, Retention, parse_bytes};
 pub use check::{CheckSettings, DataSettings, Settings};
+pub use image::{Gpus, ImageName, ImageSettings, Pull};
 pub use monitor::{LabelSource, MonitorSettings, RetrainSettings};
 pub use notify::{
     AlertmanagerLogin, AlertmanagerSettings, ExperimentSettings, MailSecurity, MailSettings, NotifySettings,

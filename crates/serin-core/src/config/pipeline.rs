@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::ConfigError;
 use super::capture::bytes;
 use super::check::{Place, non_empty};
+use super::image::{self, ImageSettings};
 use super::raw::{RawCommand, RawConfig, RawPipeline, RawStage};
 use super::replicas::{self, ReplicaSettings};
 use super::rollout::{self, RolloutSettings};
@@ -40,6 +41,8 @@ pub struct PipelineSettings {
     pub prepare: Option<CommandSettings>,
     pub train: Option<CommandSettings>,
     pub evaluate: Option<CommandSettings>,
+    /// What serves versions instead of Serin: a command or an image, answering as SageMaker's serving containers do.
+    pub serve: Option<CommandSettings>,
 }
 
 /// Where code comes from.
@@ -73,10 +76,14 @@ pub struct StageSettings {
 }
 
 /// A step of the user's own.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CommandSettings {
-    /// A program and its arguments.
+    /// A program and its arguments; empty only where an image brings them.
     pub command: Vec<String>,
+    /// Runs in a container of this image; `None`: as a process of this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageSettings>,
+    /// From start to end; of what serves, from start to the first good answer to `/ping`.
     pub time_limit: Duration,
     pub memory_limit_bytes: u64,
     pub processes: u32,
@@ -105,6 +112,7 @@ pub(super) fn check(raw: &RawConfig, folder: &Path, at: &Place<'_>) -> Result<Pi
         prepare: command("prepare", &raw.steps.prepare, at)?,
         train: command("train", &raw.steps.train, at)?,
         evaluate: command("evaluate", &raw.steps.evaluate, at)?,
+        serve: command("serve", &raw.steps.serve, at)?,
     })
 }
 
@@ -178,9 +186,10 @@ fn command(step: &str, raw: &RawCommand, at: &Place<'_>) -> Result<Option<Comman
             .unwrap_or(64 << 20),
         environment: environment(&key("environment"), &raw.environment, at)?,
         hyperparameters: hyperparameters(&key("hyperparameters"), &raw.hyperparameters, at)?,
+        image: image::check(step, raw, at)?,
         command,
     };
-    Ok((!settings.command.is_empty()).then_some(settings))
+    Ok((!settings.command.is_empty() || settings.image.is_some()).then_some(settings))
 }
 
 fn environment(

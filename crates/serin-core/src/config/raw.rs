@@ -305,6 +305,8 @@ pub struct RawSteps {
     pub train: RawCommand,
     #[serde(default)]
     pub evaluate: RawCommand,
+    #[serde(default)]
+    pub serve: RawCommand,
 }
 
 /// `[steps.NAME]`
@@ -312,6 +314,13 @@ pub struct RawSteps {
 #[serde(deny_unknown_fields)]
 pub struct RawCommand {
     pub command: Option<Vec<String>>,
+    pub image: Option<String>,
+    pub build: Option<String>,
+    pub pull: Option<String>,
+    pub network: Option<bool>,
+    pub writable: Option<Vec<String>>,
+    pub cpus: Option<f64>,
+    pub gpus: Option<String>,
     pub time_limit: Option<String>,
     pub memory_limit: Option<String>,
     pub processes: Option<u32>,

@@ -10,11 +10,12 @@ use super::documents::{BuildOutput, SourceOutput};
 use super::request::{DataFile, DataRole, ROWS_LIMIT_BYTES, TrainRequest};
 use super::shape::{WORK_VERSION, steps_after_build};
 use super::source::project;
-use super::workshop::{SETTINGS_FILE, Workshop, disk};
+use super::workshop::{SETTINGS_FILE, Workshop, disk, not_run};
 use crate::causes::in_one_line;
-use crate::config::{FILE_LIMIT_BYTES, Layers, Settings};
+use crate::config::{FILE_LIMIT_BYTES, Layers, PipelineSettings, Settings};
 use crate::digest::Digest;
 use crate::engine::{Task, Work, WorkError};
+use crate::runtime::OutputLine;
 use crate::source::{Tree, materialise};
 use crate::stages::expand;
 use crate::store::StepEnd;
@@ -39,7 +40,7 @@ impl Work for Build {
         let tree = Tree::load(&source.tree, &shop.artifacts)?;
         materialise(&tree, &shop.artifacts, &folder.path("source"))?;
         let project_folder = folder.path("source").join(&source.folder);
-        let (settings, text) = settings(&project_folder, &request)?;
+        let (mut settings, text) = settings(&project_folder, &request)?;
         if settings.project != task.run.project {
             let reason =
                 format!("serin.toml names the project {:?}, not {:?}", settings.project, task.run.project);
@@ -51,6 +52,7 @@ impl Work for Build {
             true => self.freeze(task, &settings, &project_folder, rows_folder.as_deref())?,
             false => request.data,
         };
+        self.pin(task, &mut settings.pipeline, &project_folder)?;
         let build = self.plan(&settings, &text, &source, data)?;
         task.store.set_revision(task.hold, build.revision)?;
         task.log.line(&format!("revision {}, recipe {}", build.revision.short(), build.recipe.short()));
@@ -74,6 +76,25 @@ impl Work for Build {
 }
 
 impl Build {
+    /// What the names of images stand for now is part of the plan: the same plan runs the same images.
+    fn pin(
+        &self,
+        task: &Task<'_>,
+        pipeline: &mut PipelineSettings,
+        project_folder: &Path,
+    ) -> Result<(), WorkError> {
+        let PipelineSettings { prepare, train, evaluate, serve, .. } = pipeline;
+        for step in [prepare, train, evaluate, serve].into_iter().flatten() {
+            let Some(image) = &mut step.image else { continue };
+            let mut output = |line: OutputLine| task.log.line(&line.text);
+            let pinned = self.0.jobs.pin(image, project_folder, task.cancel, &mut output);
+            let pinned = pinned.map_err(|error| not_run(&error))?;
+            task.log.line(&format!("image {} is {pinned}", image.name));
+            image.pinned = Some(pinned);
+        }
+        Ok(())
+    }
+
     fn plan(
         &self,
         settings: &Settings,
@@ -104,6 +125,7 @@ impl Build {
             prepare: pipeline.prepare.clone(),
             train: pipeline.train.clone(),
             evaluate: pipeline.evaluate.clone(),
+            serve: pipeline.serve.clone(),
             serin,
         })
     }

@@ -65,6 +65,9 @@ pub struct BuildOutput {
     pub prepare: Option<CommandSettings>,
     pub train: Option<CommandSettings>,
     pub evaluate: Option<CommandSettings>,
+    /// What serves the version instead of Serin. Plans that were frozen before there was such a thing have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serve: Option<CommandSettings>,
     /// The version of this program.
     pub serin: String,
 }

@@ -41,6 +41,7 @@ pub(super) fn train(
     let job = TrainingJob {
         name: job_name(task),
         command: settings.command.clone(),
+        image: settings.image.clone(),
         // What the settings name wins over what Serin tells besides.
         hyperparameters: own
             .chain(parameters.map(|(name, value)| (name.clone(), value.clone().into())))
@@ -130,6 +131,7 @@ fn process(
     let job = ProcessingJob {
         name: job_name(task),
         command: settings.command.clone(),
+        image: settings.image.clone(),
         inputs,
         outputs,
         environment: variables(settings),

@@ -19,7 +19,8 @@ use crate::digest::Digest;
 use crate::domain::{ModelVersion, Run, RunKind, RunNumber, VersionNumber};
 use crate::engine::{Task, WorkError};
 use crate::routes::RoutesFile;
-use crate::runtime::{JobEnd, JobLimits, JobOutcome, JobRuntime, JobSpec, OutputLine, OutputTail};
+use crate::runtime::container::EngineError;
+use crate::runtime::{JobEnd, JobError, JobLimits, JobOutcome, JobRuntime, JobSpec, OutputLine, OutputTail};
 
 /// Largest document of a step.
 const DOCUMENT_LIMIT_BYTES: u64 = 256 << 20;
@@ -196,6 +197,7 @@ impl Workshop {
             directory: folder.path(""),
             environment: vec![("SERIN_LOG".to_owned(), "warn".to_owned())],
             limits,
+            container: None,
         };
         self.run_job(task, &spec)
     }
@@ -209,10 +211,7 @@ impl Workshop {
             tail.push(&line.text);
         };
         let outcome = self.jobs.run(spec, task.cancel, &mut output);
-        let outcome = outcome.map_err(|error| match error.may_retry() {
-            true => WorkError::passing(error.code(), in_one_line(&error)),
-            false => WorkError::failed(error.code(), in_one_line(&error)),
-        })?;
+        let outcome = outcome.map_err(|error| not_run(&error))?;
         task.log.line(&format!(
             "the job ended: {}; {:.1} s, {:.1} s of processor time, {} MiB at most",
             outcome.end,
@@ -318,6 +317,15 @@ impl From<ArtifactError> for WorkError {
             ArtifactError::Damaged { .. } => Self::failed("damaged", in_one_line(&error)),
             _ => Self::failed("artifact", in_one_line(&error)),
         }
+    }
+}
+
+/// A job that could not be carried out.
+pub(super) fn not_run(error: &JobError) -> WorkError {
+    match error {
+        JobError::Container(EngineError::Cancelled) => WorkError::Stopped,
+        error if error.may_retry() => WorkError::passing(error.code(), in_one_line(error)),
+        error => WorkError::failed(error.code(), in_one_line(error)),
     }
 }
 

@@ -176,6 +176,7 @@ impl Shared {
             directory: Path::new(&project.folder).to_owned(),
             environment: environment.map(|(name, value)| (name.to_owned(), value)).to_vec(),
             limits: JobLimits { time, ..JobLimits::default() },
+            container: None,
         };
         let mut tail = OutputTail::default();
         match self.jobs.run(&spec, &Cancel::default(), &mut |line| tail.push(&line.text)) {

@@ -2,24 +2,46 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::outcome::{JobError, JobOutcome};
+use crate::config::ImageSettings;
 
 /// A command to carry out.
 #[derive(Clone)]
 pub struct JobSpec {
-    /// The program and its arguments, at least the program. A name without a slash is looked for in `PATH`.
+    /// The program and its arguments, at least the program; without it a container does what its image says. A name
+    /// without a slash is looked for in `PATH`.
     pub command: Vec<String>,
-    /// The folder it runs in.
+    /// The folder the command runs in, as the job sees it; what an image brings runs where the image says.
     pub directory: PathBuf,
     /// All of its environment: nothing is inherited. Only `PATH` and `LANG`, which belong to the place where it runs, are
     /// the runtime's unless they are given.
     pub environment: Vec<(String, String)>,
     pub limits: JobLimits,
+    /// Runs in a container; `None`: as processes of this machine.
+    pub container: Option<JobContainer>,
+}
+
+/// The container that a job runs in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobContainer {
+    pub image: ImageSettings,
+    /// What the image's own program is told, such as `train`; nothing where there is a command.
+    pub arguments: Vec<String>,
+    /// Later ones may lie within earlier ones.
+    pub mounts: Vec<JobMount>,
+}
+
+/// A folder of this machine in a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobMount {
+    pub source: PathBuf,
+    pub target: String,
+    pub is_writable: bool,
 }
 
 /// What a job may use. It ends when it uses more.
@@ -61,8 +83,8 @@ impl Default for JobLimits {
 }
 
 /// Carries out jobs. Implementations promise: when `run` returns, nothing of the job runs any more; when the process that
-/// called it dies, nothing of the job runs a few seconds later; the limits hold; a job that is asked to stop has
-/// [`JobLimits::STOP_GRACE`] to do so by itself.
+/// called it dies, nothing of the job runs a few seconds later, or, in a container, after the next start; the limits hold;
+/// a job that is asked to stop has [`JobLimits::STOP_GRACE`] to do so by itself.
 pub trait JobRuntime: fmt::Debug + Send + Sync {
     /// Carries out `spec` and waits for its end. Every line goes to `output` as it comes; while `output` takes its time, the
     /// job waits.
@@ -75,6 +97,22 @@ pub trait JobRuntime: fmt::Debug + Send + Sync {
         cancel: &Cancel,
         output: &mut dyn FnMut(OutputLine),
     ) -> Result<JobOutcome, JobError>;
+
+    /// What `image` stands for now, so that later jobs run in that and no other: made of its folder in `project`, or
+    /// downloaded, where the settings say so.
+    ///
+    /// # Errors
+    /// When it is not there and cannot be made, or nothing here runs containers.
+    fn pin(
+        &self,
+        image: &ImageSettings,
+        project: &Path,
+        cancel: &Cancel,
+        output: &mut dyn FnMut(OutputLine),
+    ) -> Result<String, JobError> {
+        let _ = (project, cancel, output);
+        Err(JobError::NoContainers { image: image.name.to_string() })
+    }
 }
 
 /// The wish that something ends. Clones are the same wish.
@@ -170,6 +208,7 @@ impl fmt::Debug for JobSpec {
             .field("directory", &self.directory)
             .field("environment", &names)
             .field("limits", &self.limits)
+            .field("container", &self.container)
             .finish()
     }
 }
@@ -199,6 +238,7 @@ mod tests {
             directory: "/".into(),
             environment: vec![("TOKEN".into(), "s3cret".into())],
             limits: JobLimits::default(),
+            container: None,
         };
         let shown = format!("{spec:?}");
         assert!(shown.contains("TOKEN") && !shown.contains("s3cret"), "{shown}");

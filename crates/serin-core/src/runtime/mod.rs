@@ -1,11 +1,14 @@
 //! Where the user's own programs run: a job is a command with limits, and a runtime carries it out and says how it ended.
 //!
-//! The seam knows neither processes nor containers. [`ProcessRuntime`] keeps a job's processes below a supervisor, which is
-//! this program once more: whatever happens to the engine, `kill -9` included, no process of a job outlives it. The limits
-//! are against accidents (loops, leaks, floods), not against enemies: a job has the rights of the user who runs the engine.
+//! [`ProcessRuntime`] keeps a job's processes below a supervisor, which is this program once more: whatever happens to the
+//! engine, `kill -9` included, no process of a job outlives it. The limits are against accidents (loops, leaks, floods),
+//! not against enemies: a job has the rights of the user who runs the engine. [`container`] is for what is trusted less,
+//! or brings an image: Docker or Podman keep it apart. [`LocalJobs`] takes whichever a job asks for.
 
+pub mod container;
 pub mod contract;
 mod job;
+mod local;
 mod order;
 mod outcome;
 mod process;
@@ -14,7 +17,10 @@ mod results;
 mod supervise;
 mod tree;
 
-pub use job::{Cancel, JobLimits, JobRuntime, JobSpec, OutputLine, OutputStream, OutputTail};
+pub use job::{
+    Cancel, JobContainer, JobLimits, JobMount, JobRuntime, JobSpec, OutputLine, OutputStream, OutputTail,
+};
+pub use local::LocalJobs;
 pub use outcome::{JobEnd, JobError, JobOutcome};
 pub use process::ProcessRuntime;
 pub use replica::{

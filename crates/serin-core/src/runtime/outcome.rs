@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::container::EngineError;
 use crate::domain::Failure;
 
 /// The signal that a process gets for a file larger than it may write (SIGXFSZ).
@@ -77,6 +78,11 @@ pub enum JobError {
     /// They hang in the kernel, most often in a file system that does not answer.
     #[error("{processes} processes of the job did not end when they were killed")]
     Survivors { processes: u64 },
+    /// It is of a runtime of processes.
+    #[error("{image} is a container image, and this runs processes only")]
+    NoContainers { image: String },
+    #[error(transparent)]
+    Container(#[from] EngineError),
 }
 
 impl JobOutcome {
@@ -113,19 +119,26 @@ impl JobError {
             Self::Start { .. } => "start",
             Self::NoSupervisor { .. } | Self::SupervisorLost | Self::Unwatchable { .. } => "supervisor",
             Self::Survivors { .. } => "survivors",
+            Self::NoContainers { .. } => "no_container_engine",
+            Self::Container(error) => error.code(),
         }
     }
 
     /// Whether another attempt may go better: the machine's fault, not the job's.
     #[must_use]
     pub fn may_retry(&self) -> bool {
-        matches!(
-            self,
+        match self {
+            Self::Container(error) => error.may_retry(),
             Self::NoSupervisor { .. }
-                | Self::SupervisorLost
-                | Self::Unwatchable { .. }
-                | Self::Survivors { .. }
-        )
+            | Self::SupervisorLost
+            | Self::Unwatchable { .. }
+            | Self::Survivors { .. } => true,
+            Self::NoCommand
+            | Self::Name { .. }
+            | Self::Directory { .. }
+            | Self::Start { .. }
+            | Self::NoContainers { .. } => false,
+        }
     }
 }
 

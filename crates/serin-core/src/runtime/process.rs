@@ -76,6 +76,9 @@ impl JobRuntime for ProcessRuntime {
         cancel: &Cancel,
         output: &mut dyn FnMut(OutputLine),
     ) -> Result<JobOutcome, JobError> {
+        if let Some(container) = &spec.container {
+            return Err(JobError::NoContainers { image: container.image.name.to_string() });
+        }
         let inherited =
             INHERITED.map(|(name, default)| (name, std::env::var(name).unwrap_or(default.to_owned())));
         let order = Order::new(spec, &inherited)?;

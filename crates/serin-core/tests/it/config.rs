@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use serin_core::config::raw::RawConfig;
 use serin_core::config::{
-    AlarmSettings, Comparison, ConfigError, DEFAULT_TOML, FILE_LIMIT_BYTES, Layers, MissingData, Settings,
-    WatchedMetric, Watches,
+    AlarmSettings, Comparison, ConfigError, DEFAULT_TOML, FILE_LIMIT_BYTES, Gpus, ImageSettings, Layers,
+    MissingData, Pull, Settings, WatchedMetric, Watches,
 };
 use serin_core::metrics::Statistic;
 use serin_ml::evaluate::Metric;
@@ -336,6 +336,37 @@ fn the_sample_settings_load() {
     assert_eq!((settings.project.as_str(), settings.data.target.as_deref()), ("digits", Some("digit")));
     for entry in settings.data.train.iter().chain(&settings.data.test) {
         assert!(entry.is_file(), "{}", entry.display());
+    }
+}
+
+#[test]
+fn a_step_runs_in_an_image_with_the_least_and_mistakes_are_named() {
+    let train = |text: &str| load(&format!("[steps.train]\n{text}")).unwrap().pipeline.train.unwrap();
+    let plain = train("image = \"train:1\"\n");
+    assert!(plain.command.is_empty());
+    assert_eq!(plain.image, Some(ImageSettings::plain("train:1".parse().unwrap())));
+    let rich = "image = \"train:1\"\ncommand = [\"python3\", \"train.py\"]\npull = \"missing\"\nnetwork = true\n\
+        build = \"images/train\"\nwritable = [\"/run\"]\ncpus = 1.5\ngpus = \"2\"\n";
+    let rich = train(rich).image.unwrap();
+    assert_eq!(
+        (rich.pull, rich.network, rich.cpus, rich.gpus),
+        (Pull::Missing, true, Some(1.5), Some(Gpus::Count(2)))
+    );
+    let none = load("[steps.serve]\nmemory_limit = \"1GiB\"\n").unwrap().pipeline;
+    assert!(none.serve.is_none() && none.train.is_none());
+    let serve = load("[steps.serve]\ncommand = [\"./serve\"]\n").unwrap().pipeline.serve.unwrap();
+    assert_eq!((serve.image, serve.time_limit), (None, Duration::from_secs(240)));
+    for (text, wanted) in [
+        ("image = \"-v\"", "steps.train.image: is \"-v\""),
+        ("image = \"x\"\npull = \"always\"", "steps.train.pull: is \"always\"; write \"never\""),
+        ("image = \"x\"\nbuild = \"../x\"", "steps.train.build: is \"../x\""),
+        ("build = \"images\"", "give the image that it makes a name"),
+        ("image = \"x\"\nwritable = [\"/opt/ml/model\"]", "steps.train.writable: has \"/opt/ml/model\""),
+        ("image = \"x\"\ncpus = -1.0", "steps.train.cpus: is -1"),
+        ("image = \"x\"\ngpus = \"99999999999\"", "steps.train.gpus"),
+    ] {
+        let said = message(&load(&format!("[steps.train]\n{text}\n")).unwrap_err());
+        assert!(said.contains(wanted), "{said}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! The command line: what can be typed, and its help.
 
 mod baseline;
+mod local;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,6 +12,11 @@ use serin_core::clock::Timestamp;
 
 pub use baseline::{
     BaselineCommand, BaselineExportArgs, BaselineFormat, BaselineShowArgs, BaselineSourceArgs,
+};
+
+pub use local::{
+    ImageBuildArgs, ImageCommand, ImageLoadArgs, JobFilesArgs, LocalCommand, LocalProcessArgs,
+    LocalServeArgs, LocalTrainArgs, ProgramArgs,
 };
 
 use super::control::args::PipelineCommand;
@@ -100,6 +106,12 @@ pub enum Command {
     /// Alert rules and a dashboard for what watches Serin from outside; no server is asked
     #[command(subcommand)]
     Export(ExportCommand),
+    /// Try a container or a command by hand, as a step of a pipeline would run it
+    #[command(subcommand)]
+    Local(LocalCommand),
+    /// Container images: made of a folder, of a file, or of this program
+    #[command(subcommand)]
+    Image(ImageCommand),
     /// Do a part of a run, as the engine asks for it
     #[command(hide = true, subcommand)]
     Step(StepCommand),

@@ -14,10 +14,12 @@ mod exit;
 mod export;
 mod files;
 mod gateway;
+mod image;
 mod import;
 mod init;
 mod inspect;
 mod labels;
+mod local;
 mod predict;
 mod printer;
 mod prometheus;
@@ -76,6 +78,8 @@ fn dispatch(command: &Command) -> anyhow::Result<Exit> {
         Command::Labels(command) => labels::run(command),
         Command::Config(command) => config::run(command),
         Command::Export(command) => prometheus::run(command),
+        Command::Local(command) => local::run(command),
+        Command::Image(command) => image::run(command),
         Command::Up(args) => up::up(args),
         Command::Control(args) => up::control(args),
         Command::Step(command) => step::run(command),

@@ -15,7 +15,7 @@ use std::fs;
 use self::process::{Running, run, serin};
 use self::rows::animals;
 
-const SUBCOMMANDS: [&[&str]; 73] = [
+const SUBCOMMANDS: [&[&str]; 78] = [
     &[],
     &["demo"],
     &["data"],
@@ -88,6 +88,13 @@ const SUBCOMMANDS: [&[&str]; 73] = [
     &["config"],
     &["config", "show"],
     &["config", "check"],
+    &["local"],
+    &["local", "train"],
+    &["local", "process"],
+    &["local", "serve"],
+    &["image"],
+    &["image", "build"],
+    &["image", "load"],
     &["completions"],
 ];
 
@@ -122,7 +129,7 @@ fn every_command_has_help() {
 #[test]
 fn a_wrong_command_line_is_exit_code_2() {
     let folder = tempfile::tempdir().unwrap();
-    let cases: [(&[&str], &str); 11] = [
+    let cases: [(&[&str], &str); 18] = [
         (&["tarin"], "train"),
         (&["baseline", "show"], "--model"),
         (&["baseline", "show", "--model", "m.serin", "--data", "x.csv"], "cannot be used with"),
@@ -134,6 +141,13 @@ fn a_wrong_command_line_is_exit_code_2() {
         (&["serve"], "MODEL"),
         (&["demo", "--data", "x.csv"], "--target"),
         (&["completions", "tcl"], "bash"),
+        (&["local", "train", "--data", "x.csv"], "--image <IMAGE>"),
+        (&["local", "train", "--image", "x"], "--data"),
+        (&["local", "serve", "--image", "-v", "--model", "."], "--image"),
+        (&["local", "process", "--data", "x", "--network", "--command", "x"], "--image"),
+        (&["local", "train", "--data", "x", "--image", "x", "--memory", "1"], "at least 16MiB"),
+        (&["local", "train", "--data", "x", "--image", "x", "--hyperparameters", "x"], "as in rounds=20"),
+        (&["image", "build", "--from", "x"], "--tag"),
     ];
     for (words, wanted) in cases {
         let ran = run(folder.path(), words).expect(2);

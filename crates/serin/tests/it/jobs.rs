@@ -59,6 +59,7 @@ fn script(folder: &Path, mark: &str, script: &str, limits: JobLimits) -> JobSpec
         directory: folder.to_owned(),
         environment: vec![("TEST_MARK".into(), mark.into()), ("SECRET".into(), "s3cret".into())],
         limits,
+        container: None,
     }
 }
 
@@ -328,6 +329,7 @@ fn a_training_script_finds_everything_and_leaves_a_model() {
     let job = TrainingJob {
         name: "run-1-train".into(),
         command: vec!["./train.sh".into(), "now".into()],
+        image: None,
         hyperparameters: [("rounds".to_owned(), serde_json::json!(20))].into(),
         channels: vec![Channel { name: "train".into(), content_type: None, files: vec![file] }],
         environment: vec![],

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use thiserror::Error;
 
-use super::ROOT_VARIABLE;
+use super::{CONTAINER_ROOT, ROOT_VARIABLE};
+use crate::config::{Gpus, ImageSettings};
+use crate::runtime::job::{JobContainer, JobMount};
 
 /// Most variables that a job is given besides those of the contract, as of SageMaker.
 const VARIABLES_LIMIT: usize = 100;
@@ -30,6 +32,13 @@ pub struct ChannelFile {
     /// Its name in the channel's folder.
     pub name: String,
     pub source: PathBuf,
+}
+
+/// A job's folder: where it is, and where the job sees it.
+#[derive(Debug)]
+pub(super) struct Root<'a> {
+    pub(super) at: &'a Path,
+    pub(super) seen: PathBuf,
 }
 
 /// Why a job could not be laid out.
@@ -56,6 +65,35 @@ impl ContractError {
     #[must_use]
     pub fn may_retry(&self) -> bool {
         matches!(self, Self::Unwritable { .. } | Self::Uncopied { .. })
+    }
+}
+
+impl<'a> Root<'a> {
+    /// A container sees the folder where the contract says.
+    pub(super) fn new(at: &'a Path, image: Option<&ImageSettings>) -> Self {
+        let seen = if image.is_some() { Path::new(CONTAINER_ROOT) } else { at };
+        Self { at, seen: seen.to_owned() }
+    }
+
+    /// The container of a job: its folder, of which only `writable` may be written to.
+    pub(super) fn container(
+        &self,
+        image: &ImageSettings,
+        writable: &[&str],
+        arguments: &[&str],
+    ) -> Result<JobContainer, ContractError> {
+        let mount = |below: &str, is_writable| {
+            // An empty name would leave a slash at the end.
+            let within = |root: &Path| if below.is_empty() { root.to_owned() } else { root.join(below) };
+            Ok(JobMount { source: within(self.at), target: text(&within(&self.seen))?, is_writable })
+        };
+        let whole = std::iter::once(mount("", false));
+        let mounts = whole.chain(writable.iter().map(|below| mount(below, true)));
+        Ok(JobContainer {
+            image: image.clone(),
+            arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
+            mounts: mounts.collect::<Result<_, ContractError>>()?,
+        })
     }
 }
 
@@ -117,15 +155,41 @@ pub(super) fn text(path: &Path) -> Result<String, ContractError> {
     path.to_str().map(str::to_owned).ok_or_else(|| ContractError::Path { path: path.to_owned() })
 }
 
-/// One host, this one, with the network of this machine.
-pub(super) fn resources() -> serde_json::Value {
-    json!({ "current_host": HOST, "hosts": [HOST], "network_interface_name": "lo" })
+/// One host, this one, with the network of this machine or of the container.
+pub(super) fn resources(image: Option<&ImageSettings>) -> serde_json::Value {
+    let interface = if image.is_some_and(|image| image.network) { "eth0" } else { "lo" };
+    json!({ "current_host": HOST, "hosts": [HOST], "network_interface_name": interface })
+}
+
+/// Processors that a job may use.
+pub(super) fn processors(image: Option<&ImageSettings>) -> usize {
+    let all = std::thread::available_parallelism().map_or(1, usize::from);
+    // At most 1,024, and more than none.
+    image.and_then(|image| image.cpus).map_or(all, |cpus| all.min(cpus.ceil() as usize))
+}
+
+/// Graphics processors that a job may use.
+pub(super) fn graphics_processors(image: Option<&ImageSettings>) -> usize {
+    match image.and_then(|image| image.gpus.as_ref()) {
+        None => 0,
+        Some(Gpus::Count(count)) => usize::try_from(*count).unwrap_or(usize::MAX),
+        Some(Gpus::Ids(ids)) => ids.len(),
+        // One device file each.
+        Some(Gpus::All) => {
+            let is_device = |name: &str| {
+                let number = name.strip_prefix("nvidia").unwrap_or_default();
+                !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+            };
+            let devices = fs::read_dir("/dev").into_iter().flatten().flatten();
+            devices.filter(|entry| entry.file_name().to_str().is_some_and(is_device)).count()
+        }
+    }
 }
 
 /// The variables that both contracts give, and a home and a place for temporary files within the job's folder, which are
 /// made. Those of the user come last and win.
 pub(super) fn environment(
-    root: &Path,
+    root: &Root<'_>,
     own: Vec<(String, String)>,
     given: &[(String, String)],
 ) -> Result<Vec<(String, String)>, ContractError> {
@@ -133,13 +197,12 @@ pub(super) fn environment(
         let found = given.len();
         return Err(ContractError::TooMany { what: "environment variable", found, limit: VARIABLES_LIMIT });
     }
-    let (home, temporary) = (root.join("home"), root.join("tmp"));
-    folder(&home)?;
-    folder(&temporary)?;
+    folder(&root.at.join("home"))?;
+    folder(&root.at.join("tmp"))?;
     let mut all = vec![
-        (ROOT_VARIABLE.to_owned(), text(root)?),
-        ("HOME".to_owned(), text(&home)?),
-        ("TMPDIR".to_owned(), text(&temporary)?),
+        (ROOT_VARIABLE.to_owned(), text(&root.seen)?),
+        ("HOME".to_owned(), text(&root.seen.join("home"))?),
+        ("TMPDIR".to_owned(), text(&root.seen.join("tmp"))?),
     ];
     all.extend(own);
     all.retain(|(name, _)| given.iter().all(|(other, _)| other != name));

@@ -13,3 +13,5 @@ pub use training::{Trained, TrainingJob};
 
 /// The variable with the path of what is `/opt/ml` in a container.
 pub const ROOT_VARIABLE: &str = "SERIN_ML_ROOT";
+/// Where a container sees it.
+pub const CONTAINER_ROOT: &str = "/opt/ml";

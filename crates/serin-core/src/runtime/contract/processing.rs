@@ -5,18 +5,25 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::layout::{
-    Channel, ContractError, check_name, check_names, copy_in, environment, folder, resources, text,
+    Channel, ContractError, Root, check_name, check_names, copy_in, environment, folder, resources, text,
     write_json,
 };
 use super::training::failure;
 use crate::causes::in_one_line;
+use crate::config::ImageSettings;
 use crate::domain::Failure;
-use crate::runtime::{FoundFile, JobLimits, JobOutcome, JobSpec, ResultError, ResultFolder, ResultLimits};
+use crate::runtime::{
+    FoundFile, JobLimits, JobMount, JobOutcome, JobSpec, ResultError, ResultFolder, ResultLimits,
+};
 
 /// Limits of SageMaker's `CreateProcessingJob`.
 const NAME_LIMIT: usize = 63;
 const INPUTS_LIMIT: usize = 10;
 const OUTPUTS_LIMIT: usize = 10;
+/// What a container may write to; what lies in `processing` besides its inputs is its own affair.
+const WRITABLE: [&str; 5] = ["processing", "output", "code", "home", "tmp"];
+/// What it may not write to within that.
+const INPUT: &str = "processing/input";
 /// Bytes of `output/message` that are kept.
 const MESSAGE_LIMIT_BYTES: u64 = 1_024;
 /// Bytes at the end of a message that may be the beginning of a character that did not fit.
@@ -27,7 +34,10 @@ const CUT_CHARACTER_BYTES: usize = 3;
 pub struct ProcessingJob {
     /// As plain as a channel's name.
     pub name: String,
+    /// Without one, the image does what it does by itself.
     pub command: Vec<String>,
+    /// Runs in a container; `None`: as a process.
+    pub image: Option<ImageSettings>,
     /// In `processing/input/<name>`.
     pub inputs: Vec<Channel>,
     /// Names of the folders `processing/output/<name>`.
@@ -75,8 +85,9 @@ impl ProcessingJob {
                 return Err(ContractError::TooMany { what, found, limit });
             }
         }
-        let (config, code) = (root.join("config"), Self::code(root));
-        for path in [&config, &root.join("output"), &code] {
+        let (seen, image) = (Root::new(root, self.image.as_ref()), self.image.as_ref());
+        let config = root.join("config");
+        for path in [&config, &root.join("output"), &root.join(INPUT), &Self::code(root)] {
             folder(path)?;
         }
         for input in &self.inputs {
@@ -86,10 +97,16 @@ impl ProcessingJob {
             folder(&output_folder(root, output))?;
         }
         let own = vec![("PROCESSING_JOB_NAME".to_owned(), self.name.clone())];
-        let environment = environment(root, own, &self.environment)?;
-        write_json(&config.join("processingjobconfig.json"), &self.config(root)?)?;
-        write_json(&config.join("resourceconfig.json"), &resources())?;
-        Ok(JobSpec { command: self.command.clone(), directory: code, environment, limits: self.limits })
+        let environment = environment(&seen, own, &self.environment)?;
+        write_json(&config.join("processingjobconfig.json"), &self.config(&seen.seen)?)?;
+        write_json(&config.join("resourceconfig.json"), &resources(image))?;
+        let mut container = image.map(|image| seen.container(image, &WRITABLE, &[])).transpose()?;
+        if let Some(container) = &mut container {
+            let target = text(&seen.seen.join(INPUT))?;
+            container.mounts.push(JobMount { source: root.join(INPUT), target, is_writable: false });
+        }
+        let directory = Self::code(&seen.seen);
+        Ok(JobSpec { command: self.command.clone(), directory, environment, limits: self.limits, container })
     }
 
     /// What SageMaker writes, with nothing where there is nothing; the values of variables are in the environment only.
@@ -125,8 +142,8 @@ impl ProcessingJob {
             "ProcessingJobArn": null,
             "ProcessingJobName": self.name,
             "AppSpecification": {
-                "ImageUri": null,
-                "ContainerEntrypoint": self.command,
+                "ImageUri": self.image.as_ref().map(|image| image.name.as_str()),
+                "ContainerEntrypoint": (!self.command.is_empty()).then_some(&self.command),
                 "ContainerArguments": null,
             },
             "Environment": {},
@@ -214,6 +231,7 @@ mod tests {
         ProcessingJob {
             name: "prepare-7".into(),
             command: vec!["python3".into(), "prepare.py".into()],
+            image: None,
             inputs: vec![],
             outputs: vec!["train".into(), "baseline".into()],
             environment: vec![("TOKEN".into(), "s3cret".into())],
@@ -252,6 +270,25 @@ mod tests {
         let root_variable = (super::super::ROOT_VARIABLE.to_owned(), root.to_str().unwrap().to_owned());
         assert!(spec.environment.contains(&root_variable));
         assert_eq!(spec.directory, root.join("code"));
+    }
+
+    #[test]
+    fn a_container_is_told_paths_that_it_sees() {
+        let folder = tempfile::tempdir().unwrap();
+        let image = Some(ImageSettings::plain("prepare:1".parse().unwrap()));
+        let job = ProcessingJob { image, command: vec![], ..job() };
+        let spec = job.lay_out(folder.path()).unwrap();
+        let config = fs::read_to_string(folder.path().join("config/processingjobconfig.json")).unwrap();
+        assert!(!config.contains(folder.path().to_str().unwrap()), "{config}");
+        let config: Value = serde_json::from_str(&config).unwrap();
+        assert_eq!(config["AppSpecification"]["ImageUri"], "prepare:1");
+        assert_eq!(config["AppSpecification"]["ContainerEntrypoint"], Value::Null);
+        let local = &config["ProcessingOutputConfig"]["Outputs"][0]["S3Output"]["LocalPath"];
+        assert_eq!(local, "/opt/ml/processing/output/train");
+        let container = spec.container.unwrap();
+        assert!(container.arguments.is_empty());
+        let input = container.mounts.last().unwrap();
+        assert_eq!((input.target.as_str(), input.is_writable), ("/opt/ml/processing/input", false));
     }
 
     #[test]

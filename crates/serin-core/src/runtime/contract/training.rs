@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::layout::{
-    Channel, ContractError, check_name, check_names, copy_in, environment, folder, resources, text,
-    write_json,
+    Channel, ContractError, Root, check_name, check_names, copy_in, environment, folder, graphics_processors,
+    processors, resources, text, write_json,
 };
 use super::model::{TrainedModel, trained_model};
 use crate::causes::in_one_line;
+use crate::config::ImageSettings;
 use crate::domain::Failure;
 use crate::runtime::{FoundFile, JobEnd, JobLimits, JobOutcome, JobSpec, ResultFolder, ResultLimits};
 
@@ -20,6 +21,10 @@ const HYPERPARAMETER_KEY_LIMIT: usize = 256;
 const HYPERPARAMETER_VALUE_LIMIT: usize = 2_500;
 const CHANNELS_LIMIT: usize = 20;
 const NAME_LIMIT: usize = 64;
+/// What a container may write to.
+const WRITABLE: [&str; 6] = ["model", "output", "code", "checkpoints", "home", "tmp"];
+/// What an image's own program is told.
+const ARGUMENT: &str = "train";
 /// Characters of `output/failure` that become the reason.
 const FAILURE_CHARACTERS: usize = 1_024;
 
@@ -28,7 +33,10 @@ const FAILURE_CHARACTERS: usize = 1_024;
 pub struct TrainingJob {
     /// In `TRAINING_JOB_NAME`; as plain as a channel's name.
     pub name: String,
+    /// Without one, the image's own program gets the argument `train`.
     pub command: Vec<String>,
+    /// Trains in a container; `None`: as a process.
+    pub image: Option<ImageSettings>,
     /// Texts, numbers and truth values; the job reads each as text.
     pub hyperparameters: BTreeMap<String, Value>,
     pub channels: Vec<Channel>,
@@ -58,6 +66,7 @@ impl TrainingJob {
     /// When a name or a number is beyond SageMaker's limits, or the disk refuses.
     pub fn lay_out(&self, root: &Path) -> Result<JobSpec, ContractError> {
         self.check()?;
+        let (seen, image) = (Root::new(root, self.image.as_ref()), self.image.as_ref());
         let (input, output) = (root.join("input"), root.join("output"));
         let (config, code) = (input.join("config"), Self::code(root));
         for path in [
@@ -76,12 +85,14 @@ impl TrainingJob {
         let as_text = self.hyperparameters.iter().map(|(key, value)| (key.clone(), as_text(value).into()));
         write_json(&config.join("hyperparameters.json"), &Value::Object(as_text.collect()))?;
         write_json(&config.join("inputdataconfig.json"), &self.input_data())?;
-        write_json(&config.join("resourceconfig.json"), &resources())?;
+        write_json(&config.join("resourceconfig.json"), &resources(image))?;
+        let arguments = if self.command.is_empty() { &[ARGUMENT][..] } else { &[] };
         Ok(JobSpec {
             command: self.command.clone(),
-            directory: code,
-            environment: environment(root, self.toolkit_variables(root)?, &self.environment)?,
+            directory: Self::code(&seen.seen),
+            environment: environment(&seen, self.toolkit_variables(&seen.seen)?, &self.environment)?,
             limits: self.limits,
+            container: image.map(|image| seen.container(image, &WRITABLE, arguments)).transpose()?,
         })
     }
 
@@ -126,8 +137,8 @@ impl TrainingJob {
     fn toolkit_variables(&self, root: &Path) -> Result<Vec<(String, String)>, ContractError> {
         let path = |below: &str| text(&root.join(below));
         let names: Vec<&str> = self.channels.iter().map(|channel| channel.name.as_str()).collect();
-        let resources = resources();
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let image = self.image.as_ref();
+        let resources = resources(image);
         let mut variables = vec![
             ("TRAINING_JOB_NAME".to_owned(), self.name.clone()),
             ("SM_MODEL_DIR".to_owned(), path("model")?),
@@ -144,8 +155,8 @@ impl TrainingJob {
             ("SM_CURRENT_HOST".to_owned(), as_text(&resources["current_host"])),
             ("SM_HOSTS".to_owned(), resources["hosts"].to_string()),
             ("SM_NETWORK_INTERFACE_NAME".to_owned(), as_text(&resources["network_interface_name"])),
-            ("SM_NUM_CPUS".to_owned(), processors.to_string()),
-            ("SM_NUM_GPUS".to_owned(), "0".to_owned()),
+            ("SM_NUM_CPUS".to_owned(), processors(image).to_string()),
+            ("SM_NUM_GPUS".to_owned(), graphics_processors(image).to_string()),
             ("SM_LOG_LEVEL".to_owned(), "20".to_owned()),
         ];
         for name in names {
@@ -233,6 +244,7 @@ mod tests {
         TrainingJob {
             name: "run-7-train".into(),
             command: vec!["./train.sh".into()],
+            image: None,
             hyperparameters: hyperparameters.map(|(key, value)| (key.to_owned(), value)).into(),
             channels: vec![],
             environment: vec![("SM_LOG_LEVEL".into(), "10".into())],
@@ -297,6 +309,34 @@ mod tests {
             assert_eq!(Path::new(&variable(name)), root.join(below));
             assert!(root.join(below).is_dir());
         }
+    }
+
+    #[test]
+    fn a_container_sees_the_contracts_own_paths_and_writes_where_it_may() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("job");
+        let image = ImageSettings { cpus: Some(0.5), ..ImageSettings::plain("train:1".parse().unwrap()) };
+        let job = TrainingJob { image: Some(image.clone()), command: Vec::new(), ..job() };
+        let spec = job.lay_out(&root).unwrap();
+        let container = spec.container.unwrap();
+        assert_eq!((container.image, container.arguments), (image, vec!["train".to_owned()]));
+        let writable = |target: &str| {
+            container.mounts.iter().find(|mount| mount.target == target).map(|mount| mount.is_writable)
+        };
+        assert_eq!(container.mounts[0].source, root);
+        assert_eq!(writable("/opt/ml"), Some(false), "the input, and all that is not said");
+        assert_eq!((writable("/opt/ml/model"), writable("/opt/ml/output")), (Some(true), Some(true)));
+        assert!(container.mounts.iter().all(|mount| mount.source.is_dir()));
+        let all = format!("{:?}", spec.environment);
+        assert!(!all.contains(root.to_str().unwrap()), "no path of this machine: {all}");
+        for (name, value) in
+            [("SM_MODEL_DIR", "/opt/ml/model"), ("HOME", "/opt/ml/home"), ("SM_NUM_CPUS", "1")]
+        {
+            assert!(spec.environment.contains(&(name.to_owned(), value.to_owned())), "{name}: {all}");
+        }
+        // A command takes the place of what the image runs, and gets no argument.
+        let spec = TrainingJob { command: vec!["./x".into()], ..job }.lay_out(&root).unwrap();
+        assert_eq!((spec.directory, spec.container.unwrap().arguments), ("/opt/ml/code".into(), vec![]));
     }
 
     #[test]

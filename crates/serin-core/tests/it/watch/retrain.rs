@@ -90,6 +90,7 @@ impl World {
             prepare: None,
             train: None,
             evaluate: None,
+            serve: None,
             serin: "0".into(),
         };
         let document = serde_json::to_vec(&Versioned { version: FORMAT, document }).unwrap();
