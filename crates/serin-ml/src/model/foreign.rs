@@ -163,7 +163,7 @@ fn kept(predictor: &Predictor, golden: &GoldenRows) -> Result<Golden, FromForeig
     Ok(Golden::expect(predictor, rows, expected, super::golden::ROW_LIMIT))
 }
 
-fn nothing_selected(predictor: &Predictor) -> SelectionSummary {
+pub(super) fn nothing_selected(predictor: &Predictor) -> SelectionSummary {
     SelectionSummary {
         ended: Ended::Trials,
         trials: 0,

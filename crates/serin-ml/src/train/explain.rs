@@ -157,6 +157,7 @@ impl Model {
                 let (base, contributions) = contributions.map_err(|error| error.to_string())?;
                 Ok(Explanation { base, contributions, unit: ScoreUnit::Probability })
             }
+            Self::Apart(_) => Err("a program of its own answers".to_owned()),
             Self::Logistic(model) => Ok(in_log_odds(model.contributions(row, place(model.classes())?))),
             Self::NaiveBayes(model) => Ok(in_log_odds(model.contributions(row, place(model.classes())?))),
             Self::Neighbours(_) => Err("neighbours vote with all features together".to_owned()),

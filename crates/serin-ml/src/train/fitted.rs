@@ -9,6 +9,7 @@ use thiserror::Error;
 use crate::forest::Scratch;
 use crate::matrix::Matrix;
 
+use super::apart::ApartModel;
 use super::imported::ImportedModel;
 use super::logistic::LogisticModel;
 use super::majority::PriorModel;
@@ -40,6 +41,8 @@ pub enum Model {
     Prior(PriorModel),
     /// Trees that were trained elsewhere.
     Imported(ImportedModel),
+    /// A program of its own.
+    Apart(ApartModel),
 }
 
 impl Model {
@@ -54,6 +57,7 @@ impl Model {
             Self::NaiveBayes(model) => model.n_features(),
             Self::Prior(model) => model.n_features(),
             Self::Imported(model) => model.n_features(),
+            Self::Apart(model) => model.n_features(),
         }
     }
 
@@ -68,6 +72,7 @@ impl Model {
             Self::NaiveBayes(model) => model.n_classes(),
             Self::Prior(model) => model.n_classes(),
             Self::Imported(model) => model.n_classes(),
+            Self::Apart(model) => model.n_classes(),
         }
     }
 
@@ -106,6 +111,8 @@ impl Model {
             Self::Neighbours(model) => model.probabilities_into(row, out),
             Self::NaiveBayes(model) => model.probabilities_into(row, out),
             Self::Prior(model) => model.probabilities_into(out),
+            // Whoever asks here asks the wrong one; that it is no answer is seen.
+            Self::Apart(_) => out.fill(f64::NAN),
             Self::Boosted(_) | Self::Forest(_) | Self::Imported(_) => {
                 self.rows_into(row, &mut ModelScratch::default(), out);
             }
@@ -148,7 +155,11 @@ impl Model {
             Self::Boosted(model) => Some(model.importances()),
             Self::Forest(model) => Some(model.importances()),
             Self::Logistic(model) => Some(model.importances()),
-            Self::Neighbours(_) | Self::NaiveBayes(_) | Self::Prior(_) | Self::Imported(_) => None,
+            Self::Neighbours(_)
+            | Self::NaiveBayes(_)
+            | Self::Prior(_)
+            | Self::Imported(_)
+            | Self::Apart(_) => None,
         }
     }
 
@@ -165,6 +176,7 @@ impl Model {
             Self::NaiveBayes(model) => model.validate(),
             Self::Prior(model) => model.validate(),
             Self::Imported(model) => model.validate(),
+            Self::Apart(model) => model.validate(),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! number of threads. A class without training rows has probability 0; a missing value (NaN) has a defined answer in
 //! every family, and so probabilities are always finite and sum to 1.
 
+mod apart;
 mod arithmetic;
 mod assembly;
 pub mod boosting;
@@ -31,6 +32,7 @@ mod select;
 mod summary;
 mod trees;
 
+pub use apart::ApartModel;
 pub use boosting::{BoostingParameters, GrowPolicy};
 pub use candidate::{Candidate, MAJORITY, REFERENCE};
 pub use cross_validation::CandidateError;

@@ -86,6 +86,15 @@ pub enum InvalidPredictor {
 }
 
 impl Predictor {
+    /// The name of the files of a model that only a program of its own can ask; `None`: this answers.
+    #[must_use]
+    pub fn apart(&self) -> Option<&str> {
+        self.members.iter().find_map(|member| match &member.model {
+            Model::Apart(model) => Some(model.files()),
+            _ => None,
+        })
+    }
+
     /// Writes the calibrated probabilities of a raw row (`n_features` values, NaN where missing) into `probabilities`
     /// (`n_classes` long) and returns the index of the class chosen.
     pub fn predict_into(&self, row: &[f64], probabilities: &mut [f64]) -> usize {
