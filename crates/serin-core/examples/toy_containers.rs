@@ -65,6 +65,7 @@ fn suite(image: &str, model: &Path) -> Result<(), String> {
 
 fn hold(image: &str, model: &Path, owner: &str) -> Result<(), String> {
     let spec = ReplicaSpec {
+        directory: None,
         name: "held".to_owned(),
         owner: owner.to_owned(),
         labels: [("endpoint".to_owned(), "prod".to_owned())].into(),

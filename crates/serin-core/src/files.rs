@@ -2,7 +2,7 @@
 //! cut.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -40,6 +40,21 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
     match file.metadata()?.is_file() {
         true => Ok(file),
         false => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
+    }
+}
+
+/// The whole of a regular file of at most `limit_bytes`.
+///
+/// # Errors
+/// As [`open_regular`], and when it is longer.
+pub fn read_limited(path: &Path, limit_bytes: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_regular(path)?.take(limit_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > limit_bytes {
+        true => {
+            Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {limit_bytes} bytes")))
+        }
+        false => Ok(bytes),
     }
 }
 

@@ -50,6 +50,8 @@ pub mod mlflow;
 
 pub mod rollout_driver;
 
+pub mod replicas;
+
 pub mod trigger;
 
 pub mod monitor;

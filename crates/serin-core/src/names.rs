@@ -85,6 +85,28 @@ pub const CAPTURE_SPOOL_BYTES: Metric =
     metric("serin_capture_spool_bytes", "Bytes in the journal that are not in the inference table yet");
 pub const CAPTURE_LAG_SECONDS: Metric =
     metric("serin_capture_lag_seconds", "Age of the oldest record that is not in the inference table yet");
+
+// Replicas, by endpoint: all versions of it together.
+
+pub const REPLICAS_READY: Metric = metric("serin_replicas_ready", "Replicas that answer and are to stay");
+pub const REPLICAS_DESIRED: Metric = metric("serin_replicas_desired", "Replicas that are to be there");
+pub const REPLICAS_MISSING: Metric =
+    metric("serin_replicas_missing", "Replicas that are to be there and do not answer, of each version");
+pub const REPLICAS_EJECTED: Metric =
+    metric("serin_replicas_ejected", "Ready replicas that are left alone for a while because they failed");
+pub const REPLICAS_WAITING: Metric =
+    metric("serin_replicas_waiting", "Requests that wait for a first replica");
+pub const REPLICA_FAILURES: Metric = metric(
+    "serin_replica_failures",
+    "Attempts to ask a replica that failed, by kind: gone, hang, garbage; retried ones too",
+);
+pub const REPLICA_RETRIES: Metric =
+    metric("serin_replica_retries", "Requests that were given to a second replica");
+pub const REPLICA_EJECTIONS: Metric =
+    metric("serin_replica_ejections", "Times that a replica was left alone for a while");
+pub const REPLICA_STARTS: Metric = metric("serin_replica_starts", "Replicas that were started");
+pub const REPLICA_ENDS: Metric = metric("serin_replica_ends", "Replicas that ended without being asked to");
+
 pub const BUILD: Metric = metric("serin_build", "The version of serin");
 
 // What the control plane tells.

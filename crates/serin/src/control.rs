@@ -14,6 +14,7 @@ use serin_core::engine::{Engine, EngineOptions, Moments};
 use serin_core::mlflow::{MIRRORED, Mirror, MirrorChannel, MlflowSettings};
 use serin_core::notify::{Outbox, subscriptions};
 use serin_core::pipeline::{PipelineOptions, project_settings, works};
+use serin_core::replicas::{Scalings, ScalingsOptions};
 use serin_core::rollout_driver::{Rollouts, RolloutsOptions};
 use serin_core::routes::RoutesFile;
 use serin_core::runtime::LocalJobs;
@@ -50,6 +51,7 @@ pub struct Control {
     pub triggers: Triggers,
     _rollouts: Rollouts,
     pub watch: Watch,
+    _scalings: Scalings,
     pub engine: Engine,
     _outbox: Outbox,
     /// The kernel lets go of it when the process dies.
@@ -131,6 +133,11 @@ impl Control {
             engine: engine.waker(),
             data_directory: data_directory.clone(),
         })?;
+        let scalings = Scalings::start(ScalingsOptions {
+            store: store.clone(),
+            moments: moments.clone(),
+            data_directory: data_directory.clone(),
+        })?;
         let triggers = Triggers::start(TriggerOptions {
             store: store.clone(),
             artifacts: artifacts.clone(),
@@ -148,6 +155,7 @@ impl Control {
             triggers,
             _rollouts: rollouts,
             watch,
+            _scalings: scalings,
             engine,
             _outbox: outbox,
             _lock: lock,

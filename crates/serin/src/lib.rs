@@ -5,7 +5,11 @@
 
 pub mod telemetry;
 
+pub mod fleet;
+
 pub mod gateway;
+
+pub mod replica;
 
 pub mod control;
 

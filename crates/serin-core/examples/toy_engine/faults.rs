@@ -18,9 +18,9 @@ use serin_core::rollout::{Command, Rollout, Unacceptable};
 use serin_core::routes::{self, RouteDocument};
 use serin_core::store::{
     AlarmNews, AlarmRecord, DecisionRecord, DeploymentRecord, Hold, ListOptions, Moment, MonitorRecord,
-    MonitorRunRecord, NewDecision, NewMonitorRun, NewRollout, NewTrial, NewVersion, Project, Reign,
-    RolloutAdvance, RouteChange, ServedPeriod, Silence, SqliteStore, StepEnd, Store, StoreError,
-    StoredRollout, TrialRecord, TriggerRecord, TriggerState, WishRules,
+    MonitorRunRecord, NewDecision, NewMonitorRun, NewRollout, NewScaling, NewTrial, NewVersion, Project,
+    Reign, RolloutAdvance, RouteChange, ScalingRecord, ServedPeriod, Silence, SqliteStore, StepEnd, Store,
+    StoreError, StoredRollout, TrialRecord, TriggerRecord, TriggerState, WishRules,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -134,6 +134,7 @@ verbs! {
         fn trials(list: &ListOptions) -> Vec<TrialRecord>;
         fn decision(number: DecisionNumber) -> Option<DecisionRecord>;
         fn decisions(list: &ListOptions) -> Vec<DecisionRecord>;
+        fn scalings(project: &str, stage: &str, list: &ListOptions) -> Vec<ScalingRecord>;
         fn trigger(project: &str, name: &str) -> Option<TriggerRecord>;
         fn triggers() -> Vec<TriggerRecord>;
         fn events(after: u64, limit: u32) -> Vec<Event>;
@@ -161,6 +162,7 @@ verbs! {
         fn set_tag(version: VersionNumber, key: &str, value: Option<&str>, by: &str, at: Moment) -> Option<()>;
         fn decide_approval(number: ApprovalNumber, decided: &Decided, at: Moment) -> std::result::Result<Approval, Refusal>;
         fn expire_approvals(epoch: Epoch, at: Moment) -> u64;
+        fn set_serving(hold: &Hold, endpoint: &str, version: VersionNumber, serving: Option<&routes::RoutedServing>) -> ();
         fn change_routes(hold: &Hold, change: &RouteChange, at: Moment) -> RouteDocument;
         fn continue_routes(known: &RouteDocument, at: Moment) -> Option<RouteDocument>;
         fn remove_routes(project: &str, stage: Option<&str>, by: &str, at: Moment) -> Option<RouteDocument>;
@@ -175,6 +177,7 @@ verbs! {
         fn switch_monitor(hold: &Hold, monitor: &MonitorRecord, at: Moment) -> ();
         fn put_trial(hold: &Hold, trial: &NewTrial, at: Moment) -> ();
         fn record_decision(hold: Option<&Hold>, decision: &NewDecision, at: Moment) -> DecisionNumber;
+        fn record_scaling(new: &NewScaling, at: Moment) -> Option<DecisionNumber>;
         fn advance_trigger(project: &str, name: &str, before: Option<&str>, state: &TriggerState, at: Moment) -> bool;
         fn pause_trigger(project: &str, name: &str, is_paused: bool, by: &str, at: Moment) -> ();
         fn tell(kind: EventKind, project: &str, run: Option<RunNumber>, text: &str, facts: serde_json::Value, at: Moment) -> ();

@@ -11,7 +11,7 @@ use super::capture::bytes;
 use super::check::{Place, non_empty};
 use super::image::{self, ImageSettings};
 use super::raw::{RawCommand, RawConfig, RawPipeline, RawStage};
-use super::replicas::{self, ReplicaSettings};
+use super::replicas::{self, ReplicaRuntimeKind, ReplicaSettings};
 use super::rollout::{self, RolloutSettings};
 use crate::domain::RetryPolicy;
 
@@ -136,14 +136,23 @@ fn stages(raw: &RawConfig, folder: &Path, at: &Place<'_>) -> Result<Vec<StageSet
         return Err(at.error(&format!("stages.{name}"), "is no stage of the pipeline", fix));
     }
     let last = names.len() - 1;
+    let serve = &raw.steps.serve;
+    let has_command = serve.command.as_ref().is_some_and(|command| !command.is_empty());
+    let has_image = serve.image.as_ref().is_some_and(|image| !image.is_empty());
+    let served = match (has_image, has_command) {
+        (true, _) => Some(ReplicaRuntimeKind::Container),
+        (false, true) => Some(ReplicaRuntimeKind::Process),
+        (false, false) => None,
+    };
     let checked = names.iter().enumerate();
-    checked.map(|(i, name)| stage(name, i == last, raw.stages.get(name), folder, at)).collect()
+    checked.map(|(i, name)| stage(name, i == last, raw.stages.get(name), served, folder, at)).collect()
 }
 
 fn stage(
     name: &str,
     is_last: bool,
     raw: Option<&RawStage>,
+    served: Option<ReplicaRuntimeKind>,
     folder: &Path,
     at: &Place<'_>,
 ) -> Result<StageSettings, ConfigError> {
@@ -156,7 +165,7 @@ fn stage(
         four_eyes: raw.four_eyes.unwrap_or(false),
         smoke_rows: at.within(&key("smoke_rows"), raw.smoke_rows.unwrap_or(100), 1, SMOKE_ROWS_LIMIT)?,
         rollout: rollout::check(name, is_last, &raw.rollout, folder, at)?,
-        replicas: replicas::check(name, &raw.replicas, at)?,
+        replicas: replicas::check(name, &raw.replicas, served, at)?,
     })
 }
 

@@ -68,6 +68,18 @@ pub enum ReplicaRuntimeKind {
     Container,
 }
 
+impl ReplicaRuntimeKind {
+    /// As it is written in settings.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::InProcess => "in-process",
+            Self::Process => "process",
+            Self::Container => "container",
+        }
+    }
+}
+
 impl Default for ReplicaSettings {
     /// One, in the gateway's process: what stages of plans had before there were replicas.
     fn default() -> Self {
@@ -83,9 +95,15 @@ impl Default for ReplicaSettings {
     }
 }
 
-pub(super) fn check(stage: &str, raw: &RawReplicas, at: &Place<'_>) -> Result<ReplicaSettings, ConfigError> {
+/// `served`: where a program of the user's own has to run that answers instead of Serin; it cannot in the gateway's process.
+pub(super) fn check(
+    stage: &str,
+    raw: &RawReplicas,
+    served: Option<ReplicaRuntimeKind>,
+    at: &Place<'_>,
+) -> Result<ReplicaSettings, ConfigError> {
     let key = |key: &str| format!("stages.{stage}.replicas.{key}");
-    let runtime = match raw.runtime.as_deref().unwrap_or("in-process") {
+    let written = match raw.runtime.as_deref().unwrap_or("in-process") {
         "in-process" => ReplicaRuntimeKind::InProcess,
         "process" => ReplicaRuntimeKind::Process,
         "container" => ReplicaRuntimeKind::Container,
@@ -94,6 +112,7 @@ pub(super) fn check(stage: &str, raw: &RawReplicas, at: &Place<'_>) -> Result<Re
             return Err(at.error(&key("runtime"), &format!("is \"{other}\""), fix));
         }
     };
+    let runtime = served.unwrap_or(written);
     let time = |name: &str, text: &Option<String>, usual: Duration, longest: Duration| match text {
         None => Ok(usual),
         Some(text) => {

@@ -61,6 +61,8 @@ pub enum EventKind {
     TriggerChanged,
     TriggerFailed,
     DecisionMade,
+    ReplicasScaled,
+    ReplicaDrained,
     Destroyed,
 }
 

@@ -6,19 +6,20 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::documents::{BuildOutput, DeployOutput, ServedVariant};
+use super::apart;
+use super::documents::{BuildOutput, DeployOutput, ServedVariant, SourceOutput};
 use super::http;
 use super::rollout;
 use super::shape::WORK_VERSION;
 use super::workshop::{Workshop, deploy_request, is_last_attempt};
 use crate::causes::in_one_line;
-use crate::config::ONLY_VARIANT;
+use crate::config::{ONLY_VARIANT, ReplicaRuntimeKind};
 use crate::domain::{
     Approval, ApprovalState, Cause, Epoch, ModelVersion, RunKind, VersionNumber, VersionState,
 };
 use crate::engine::{Task, Work, WorkError};
 use crate::rollout::CANARY_VARIANT;
-use crate::routes::{RouteDocument, RoutesError};
+use crate::routes::{RouteDocument, RoutedServing, RoutesError};
 use crate::store::{ListOptions, RouteChange, StepEnd, Store};
 
 /// How long a gateway may take to follow.
@@ -64,6 +65,8 @@ impl Work for Deploy {
             reason,
             part: "deploy",
         };
+        let answers = answering(shop, task, stage, &version)?;
+        task.store.set_serving(task.hold, &change.endpoint, version.number, answers.as_ref())?;
         let serving = rollout::serving(task, &change.endpoint)?;
         let is_same = serving.as_ref().is_some_and(|model| model.bundle == version.bundle);
         // What an earlier attempt of this round began goes on, however its version serves by now.
@@ -76,6 +79,37 @@ impl Work for Deploy {
         let output = shop.put(deployed)?;
         Ok(StepEnd::Succeeded { output, key: None, reused_from: None, further: Vec::new() })
     }
+}
+
+/// Who answers for the version at the stage: as many replicas as the stage wants, of what the version was made with.
+fn answering(
+    shop: &Workshop,
+    task: &Task<'_>,
+    stage: &str,
+    version: &ModelVersion,
+) -> Result<Option<RoutedServing>, WorkError> {
+    let mut replicas =
+        rollout::stage_settings(shop, task, stage)?.map(|stage| stage.replicas).unwrap_or_default();
+    let made = task.store.run(version.run)?;
+    let output = |step: &str| made.as_ref().and_then(|run| run.output(step));
+    let program = match output("build") {
+        Some(build) => shop.get::<BuildOutput>(build)?.serve,
+        None => None,
+    };
+    let is_image = program.as_ref().is_some_and(|program| program.image.is_some());
+    if let Some(program) = &program {
+        replicas.memory_limit_bytes = program.memory_limit_bytes;
+        replicas.start_limit = program.time_limit;
+        // Whatever is not Serin's own cannot answer within the gateway.
+        replicas.runtime = if is_image { ReplicaRuntimeKind::Container } else { ReplicaRuntimeKind::Process };
+    }
+    let is_plain = replicas.runtime == ReplicaRuntimeKind::InProcess && replicas.scaling.min > 0;
+    let code = match output("source").filter(|_| program.is_some() && !is_image) {
+        Some(source) => Some(shop.get::<SourceOutput>(source)?.tree),
+        None => None,
+    };
+    let files = if program.is_some() { apart::files(shop, version.artifact)? } else { None };
+    Ok((!is_plain).then_some(RoutedServing { replicas, program, code, files }))
 }
 
 /// All requests go to the version as soon as the gateway follows.

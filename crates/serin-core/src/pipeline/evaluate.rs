@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serin_ml::evaluate::{ChampionComparison, DataFinding, Evaluation, Overlap};
 
+use super::apart;
 use super::documents::{BuildOutput, ChampionOutput, DataRole, EvaluateOutput, RegisterOutput};
 use super::own;
 use super::shape::WORK_VERSION;
@@ -89,9 +90,15 @@ impl Evaluate {
         shop.lay_out(&folder, build, &data)?;
         shop.artifacts.copy_to(&registered.artifact, &folder.path("model.serin"))?;
         let mut arguments = vec!["step", "evaluate", "--model", "model.serin"];
+        let served = apart::lay_out(shop, task, &folder, "model", registered.artifact, task.run.number)?;
+        arguments.extend(served.iter().flat_map(|served| ["--served", served.as_str()]));
+        let served = champion
+            .map(|champion| apart::lay_out(shop, task, &folder, "champion", champion.artifact, champion.run));
+        let served = served.transpose()?.flatten();
         if let Some(champion) = champion {
             shop.artifacts.copy_to(&champion.artifact, &folder.path("champion.serin"))?;
             arguments.extend(["--champion", "champion.serin"]);
+            arguments.extend(served.iter().flat_map(|served| ["--champion-served", served.as_str()]));
         }
         let recent = data.iter().enumerate().filter(|(_, file)| file.role == DataRole::Recent);
         let recent: Vec<String> = recent.map(|(i, file)| format!("data/{}", file.work_name(i))).collect();

@@ -81,6 +81,13 @@ pub(crate) fn post_with(
     Ok(Reply { status: response.status().as_u16(), model_version, body: read(&mut response)? })
 }
 
+/// Status and body of the reply to a few lines of JSON, which is there soon.
+pub(crate) fn post_soon(url: &str, header: (&str, &str), body: &str) -> Result<(u16, String), String> {
+    let request = agent_within(SOON).post(url).header("content-type", "application/json");
+    let mut response = request.header(header.0, header.1).send(body).map_err(|error| error.to_string())?;
+    Ok((response.status().as_u16(), read(&mut response)?))
+}
+
 /// The beginning of what was said, for a message.
 pub(crate) fn beginning(text: &str) -> String {
     text.chars().take(200).collect()

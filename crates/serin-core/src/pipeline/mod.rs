@@ -7,6 +7,8 @@
 
 pub mod documents;
 
+pub mod apart;
+
 mod approve;
 mod ask;
 mod baseline;

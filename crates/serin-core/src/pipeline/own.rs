@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::apart::{self, Served};
 use super::documents::{BuildOutput, DataFile, DataRole, SourceOutput};
 use super::workshop::{WorkFolder, Workshop, disk};
 use crate::causes::in_one_line;
@@ -18,15 +19,22 @@ use crate::source::{Tree, materialise};
 /// Largest file of rows or results taken from a job.
 const FILE_LIMIT_BYTES: u64 = 64 << 30;
 
-/// Trains by the user's own command: rows that are held out stay out of its sight. The path of the model that it left, in
-/// `folder`, and whether that is a bundle.
+/// What the user's own training left.
+pub(super) enum Left {
+    /// A file that Serin can read, in the folder, and whether it is a bundle.
+    Model { is_bundle: bool },
+    /// Files that another program reads, kept under their digest, with the arguments for who makes a bundle of them.
+    Files { digest: Digest, served: String },
+}
+
+/// Trains by the user's own command: rows that are held out stay out of its sight.
 pub(super) fn train(
     shop: &Workshop,
     task: &Task<'_>,
     folder: &WorkFolder,
     build: &BuildOutput,
     settings: &CommandSettings,
-) -> Result<(PathBuf, bool), WorkError> {
+) -> Result<Left, WorkError> {
     let data = shop.data(task)?;
     let train = match data.iter().any(|file| file.role == DataRole::Test) {
         true => files(folder, &data, DataRole::Train),
@@ -58,13 +66,23 @@ pub(super) fn train(
     let spec = job.lay_out(&root).map_err(|error| refused(&error))?;
     code(shop, task, &TrainingJob::code(&root))?;
     let done = shop.run_job(task, &spec)?;
+    if let Some(program) = &build.serve {
+        let failed = |failure| WorkError::Failed { failure, is_passing: false };
+        TrainingJob::check_end(&root, &done.outcome, done.tail.text().as_deref()).map_err(failed)?;
+        let digest = apart::keep(shop, &root)?;
+        task.log.line(&format!("the command left files {}, which its own program serves", digest.short()));
+        let at = |part: &str| PathBuf::from("ml").join(part);
+        let code = program.image.is_none().then(|| at("code"));
+        let served = Served { program: program.clone(), model: at("model"), code };
+        return Ok(Left::Files { digest, served: apart::write(folder, "model", &served)? });
+    }
     let collected = TrainingJob::collect(&root, &done.outcome, done.tail.text().as_deref());
     let Trained { model, .. } =
         collected.map_err(|failure| WorkError::Failed { failure, is_passing: false })?;
     task.log.line(&format!("the command left {}", model.name));
     let path = folder.path("trained.model");
     std::fs::write(&path, &model.bytes).map_err(|error| disk("the model", &error))?;
-    Ok((path, model.format == ModelFormat::Bundle))
+    Ok(Left::Model { is_bundle: model.format == ModelFormat::Bundle })
 }
 
 /// Prepares rows: `processing/input/data` in, `processing/output/{train,test}` out.

@@ -10,7 +10,7 @@ use super::deploy::deployed;
 use super::documents::{BuildOutput, DeployOutput};
 use super::source::project_settings;
 use super::workshop::{Workshop, overtaken};
-use crate::config::RolloutSettings;
+use crate::config::StageSettings;
 use crate::domain::{ModelVersion, RolloutNumber, RunState, VersionNumber};
 use crate::engine::{Task, WorkError};
 use crate::rollout::{Command, End, Phase};
@@ -36,7 +36,9 @@ pub(super) fn roll_out(
                 stage: change.stage.clone(),
                 endpoint: change.endpoint.clone(),
                 version: version.number,
-                settings: settings(shop, task, &change.stage)?,
+                settings: stage_settings(shop, task, &change.stage)?
+                    .map(|stage| stage.rollout)
+                    .unwrap_or_default(),
                 expected: expected(shop, version, serving),
                 by: change.by.clone(),
                 reason: change.reason.clone(),
@@ -102,7 +104,11 @@ pub(super) fn of_this_round(task: &Task<'_>) -> Result<Option<StoredRollout>, Wo
 }
 
 /// The plan that was frozen with the run, or that of the project as it is now.
-fn settings(shop: &Workshop, task: &Task<'_>, stage: &str) -> Result<RolloutSettings, WorkError> {
+pub(super) fn stage_settings(
+    shop: &Workshop,
+    task: &Task<'_>,
+    stage: &str,
+) -> Result<Option<StageSettings>, WorkError> {
     let stages = if task.run.output("build").is_some() {
         shop.input::<BuildOutput>(task, "build")?.stages
     } else {
@@ -111,8 +117,7 @@ fn settings(shop: &Workshop, task: &Task<'_>, stage: &str) -> Result<RolloutSett
         let project = project.ok_or_else(|| WorkError::failed("not_found", "the project is gone"))?;
         project_settings(Path::new(&project.folder))?.pipeline.stages
     };
-    let stage = stages.into_iter().find(|planned| planned.name == stage);
-    Ok(stage.map(|stage| stage.rollout).unwrap_or_default())
+    Ok(stages.into_iter().find(|planned| planned.name == stage))
 }
 
 /// Whether the version is the one that a rollout under way would go back to.

@@ -37,6 +37,8 @@ struct Answer {
 #[derive(Debug, Deserialize)]
 struct Prediction {
     class: String,
+    /// Not given by all containers.
+    #[serde(default)]
     probabilities: BTreeMap<String, f64>,
 }
 
@@ -153,7 +155,9 @@ pub(crate) fn compare(
     }
     let mut largest_difference: f64 = 0.0;
     for (row, (prediction, golden)) in answer.predictions.iter().zip(golden).enumerate() {
-        for (class, expected) in bundle.card.classes.iter().zip(&golden.probabilities) {
+        // Some containers name classes and nothing else.
+        let compared = if prediction.probabilities.is_empty() { &[][..] } else { &golden.probabilities };
+        for (class, expected) in bundle.card.classes.iter().zip(compared) {
             let found = prediction.probabilities.get(class).copied().unwrap_or(f64::NAN);
             let difference = (found - expected).abs();
             if difference.is_nan() || difference > GOLDEN_TOLERANCE {

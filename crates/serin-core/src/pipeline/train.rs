@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serin_ml::model::Bundle;
 
 use super::documents::{BuildOutput, TrainOutput};
-use super::own;
+use super::own::{self, Left};
 use super::shape::WORK_VERSION;
 use super::workshop::{SETTINGS_FILE, Workshop};
 use crate::digest::Digest;
@@ -52,13 +52,24 @@ impl Train {
         let shop = &self.0;
         let folder = shop.folder(task)?;
         shop.lay_out(&folder, build, &shop.data(task)?)?;
+        let mut kept = BTreeMap::new();
         let names: &[&str] = match &build.train {
             Some(settings) => {
-                let (_, is_bundle) = own::train(shop, task, &folder, build, settings)?;
-                let arguments = ["step", "adopt", "--model", "trained.model"];
-                shop.run_own(task, &folder, &arguments)?.expect("invalid_model", &[0])?;
-                let what = if is_bundle { "a bundle" } else { "a model of another program" };
-                task.log.line(&format!("it is {what}, and answers the rows of this project"));
+                match own::train(shop, task, &folder, build, settings)? {
+                    Left::Model { is_bundle } => {
+                        let arguments = ["step", "adopt", "--model", "trained.model"];
+                        shop.run_own(task, &folder, &arguments)?.expect("invalid_model", &[0])?;
+                        let what = if is_bundle { "a bundle" } else { "a model of another program" };
+                        task.log.line(&format!("it is {what}, and answers the rows of this project"));
+                    }
+                    Left::Files { digest, served } => {
+                        let name = digest.to_string();
+                        let arguments = ["step", "adopt", "--served", &served, "--files", &name];
+                        shop.run_own(task, &folder, &arguments)?.expect("invalid_model", &[0])?;
+                        task.log.line("its own program answers the rows of this project");
+                        kept.insert("model-files.json".to_owned(), digest);
+                    }
+                }
                 &[]
             }
             None => {
@@ -70,7 +81,7 @@ impl Train {
             }
         };
         let (artifact, _) = shop.artifacts.put_file(&folder.path("out/model.serin"), FILE_LIMIT_BYTES)?;
-        let mut files = BTreeMap::new();
+        let mut files = kept;
         for name in names {
             let (digest, _) = shop.artifacts.put_file(&folder.path("out").join(name), FILE_LIMIT_BYTES)?;
             files.insert((*name).to_owned(), digest);

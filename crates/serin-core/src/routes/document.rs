@@ -5,7 +5,7 @@ use thiserror::Error;
 
 use super::faults::Faults;
 use crate::clock::Timestamp;
-use crate::config::is_name;
+use crate::config::{CommandSettings, ReplicaRuntimeKind, ReplicaSettings, is_name};
 use crate::digest::Digest;
 use crate::domain::{Epoch, RunNumber, VersionNumber};
 
@@ -14,8 +14,9 @@ pub const ENDPOINTS_LIMIT: usize = 256;
 /// Most variants of an endpoint.
 pub const VARIANTS_LIMIT: usize = 16;
 
-/// The version of the format that is written, and the oldest that is read. Version 2 added rollouts and faults.
-const FORMAT: u32 = 2;
+/// The version of the format that is written, and the oldest that is read. Version 2 added rollouts and faults, version 3 what
+/// serves a version besides the gateway itself.
+const FORMAT: u32 = 3;
 const OLDEST_FORMAT: u32 = 1;
 
 /// The stages that answer at the bare address of an only project, the first of them that is there.
@@ -69,6 +70,33 @@ pub struct RoutedVariant {
     /// A drill is on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub faults: Option<Faults>,
+    /// Who answers; `None`: the gateway itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serving: Option<RoutedServing>,
+}
+
+/// What answers for a version besides the gateway itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoutedServing {
+    pub replicas: ReplicaSettings,
+    /// The user's own; `None`: Serin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<CommandSettings>,
+    /// The files among which a command runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<Digest>,
+    /// The files of a model that only the program can read; `None`: the bundle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<Digest>,
+}
+
+impl RoutedServing {
+    /// Whether somebody else than the gateway itself answers.
+    #[must_use]
+    pub fn is_apart(&self) -> bool {
+        self.program.is_some() || self.replicas.runtime != ReplicaRuntimeKind::InProcess
+    }
 }
 
 /// A model version, and where its bundle is.
@@ -292,6 +320,7 @@ fn is_header_name(name: &str) -> bool {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::config::ReplicaRuntimeKind;
 
     pub fn endpoint(project: &str, stage: &str, weights: &[f64]) -> RoutedEndpoint {
         let variant = |(i, weight): (usize, &f64)| RoutedVariant {
@@ -304,6 +333,7 @@ pub(super) mod tests {
                 run: Some(RunNumber(3)),
             },
             faults: None,
+            serving: None,
         };
         RoutedEndpoint {
             name: if project == "only" { stage.to_owned() } else { format!("{project}-{stage}") },
@@ -342,6 +372,12 @@ pub(super) mod tests {
         prod.rollout =
             Some(RoutedRollout { mark: "7/step-1".into(), mirror: Some("v1".into()), replay: None });
         prod.variants[1].faults = Some(Faults { error_rate: 0.5, ..Faults::until(Timestamp(0)) });
+        let document = super::tests::document(7, vec![prod.clone()]);
+        assert_eq!(RouteDocument::from_json(stored).unwrap(), document);
+
+        let stored = include_str!("../../tests/data/routes/document_v3.json").trim_end();
+        let replicas = ReplicaSettings { runtime: ReplicaRuntimeKind::Process, ..ReplicaSettings::default() };
+        prod.variants[0].serving = Some(RoutedServing { replicas, program: None, code: None, files: None });
         let document = super::tests::document(7, vec![prod]);
         assert_eq!(RouteDocument::from_json(stored).unwrap(), document);
         assert_eq!(document.to_json(), stored);
@@ -350,7 +386,7 @@ pub(super) mod tests {
     #[test]
     fn what_is_no_document_is_refused_in_words() {
         let refused = |text: &str| RouteDocument::from_json(text).unwrap_err().to_string();
-        assert_eq!(refused("{\"version\":3}"), "the document has format 3, and this program knows 1 to 2");
+        assert_eq!(refused("{\"version\":4}"), "the document has format 4, and this program knows 1 to 3");
         let good = document(7, Vec::new()).to_json();
         for wrong in ["", "{}", &good[1..], &good.replace("default", "defualt"), &good.replace('7', "-7")] {
             assert_eq!(refused(wrong), "it holds no route document", "{wrong}");

@@ -131,6 +131,18 @@ impl RoutesFile {
         Ok(self.read_file(&self.previous())?.map(|(document, _)| document))
     }
 
+    /// What shows that a text is of somebody who may publish here, in hexadecimal.
+    #[must_use]
+    pub fn sign(&self, text: &str) -> String {
+        self.key.sign(text)
+    }
+
+    /// Whether a text is of somebody who may publish here.
+    #[must_use]
+    pub fn is_signed(&self, text: &str, signature: &str) -> bool {
+        self.key.signed(text, signature)
+    }
+
     fn previous(&self) -> PathBuf {
         self.folder.join("previous.json")
     }

@@ -10,8 +10,8 @@ mod file;
 mod key;
 
 pub use document::{
-    ENDPOINTS_LIMIT, InvalidRoutes, ModelRef, RouteDocument, RoutedEndpoint, RoutedRollout, RoutedVariant,
-    VARIANTS_LIMIT,
+    ENDPOINTS_LIMIT, InvalidRoutes, ModelRef, RouteDocument, RoutedEndpoint, RoutedRollout, RoutedServing,
+    RoutedVariant, VARIANTS_LIMIT,
 };
 pub use faults::{Drift, Faults, LATENCY_LIMIT_MILLISECONDS};
 pub use file::{FILE_LIMIT_BYTES, RoutesError, RoutesFile};

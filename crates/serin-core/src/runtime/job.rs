@@ -59,6 +59,8 @@ pub struct JobLimits {
     pub open_files: u64,
     /// The largest file that it writes.
     pub file_bytes: u64,
+    /// Everything else on the machine comes before it; not before what answers callers.
+    pub yields: bool,
 }
 
 impl JobLimits {
@@ -78,6 +80,7 @@ impl Default for JobLimits {
             output_bytes: 64 << 20,
             open_files: 4_096,
             file_bytes: 20 << 30,
+            yields: true,
         }
     }
 }

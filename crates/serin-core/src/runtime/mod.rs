@@ -12,6 +12,7 @@ mod local;
 mod order;
 mod outcome;
 mod process;
+mod process_replicas;
 mod replica;
 mod results;
 mod supervise;
@@ -23,6 +24,7 @@ pub use job::{
 pub use local::LocalJobs;
 pub use outcome::{JobEnd, JobError, JobOutcome};
 pub use process::ProcessRuntime;
+pub use process_replicas::ProcessReplicas;
 pub use replica::{
     Adopted, Capabilities, REPLICA_STOP_GRACE, Replica, ReplicaAddress, ReplicaEnd, ReplicaError,
     ReplicaLimits, ReplicaProgram, ReplicaRuntime, ReplicaSpec, ReplicaUsage,

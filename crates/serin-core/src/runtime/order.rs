@@ -27,6 +27,7 @@ pub(super) struct Order {
     pub processes: u32,
     pub open_files: u64,
     pub file_bytes: u64,
+    pub yields: bool,
 }
 
 /// Why the engine wants the job to end.
@@ -89,6 +90,7 @@ impl Order {
             processes: limits.processes,
             open_files: limits.open_files,
             file_bytes: limits.file_bytes,
+            yields: limits.yields,
         })
     }
 

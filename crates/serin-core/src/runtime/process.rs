@@ -79,6 +79,19 @@ impl JobRuntime for ProcessRuntime {
         if let Some(container) = &spec.container {
             return Err(JobError::NoContainers { image: container.image.name.to_string() });
         }
+        self.run_below(spec, cancel, output, &mut |_| {})
+    }
+}
+
+impl ProcessRuntime {
+    /// The same, and whoever is told of it knows the job's supervisor while it runs.
+    pub(super) fn run_below(
+        &self,
+        spec: &JobSpec,
+        cancel: &Cancel,
+        output: &mut dyn FnMut(OutputLine),
+        started: &mut dyn FnMut(Pid),
+    ) -> Result<JobOutcome, JobError> {
         let inherited =
             INHERITED.map(|(name, default)| (name, std::env::var(name).unwrap_or(default.to_owned())));
         let order = Order::new(spec, &inherited)?;
@@ -87,6 +100,7 @@ impl JobRuntime for ProcessRuntime {
         let mut supervisor = Supervisor::start(&self.program, &*self.clock).map_err(no_supervisor)?;
         let messages = supervisor.listen().map_err(no_supervisor)?;
         supervisor.send(&order).map_err(no_supervisor)?;
+        started(Pid::from_child(&supervisor.child));
         // Whatever else happens, such as a supervisor that the job stopped, there is an end.
         let patience = JobLimits::STOP_GRACE + SUPERVISOR_PATIENCE;
         let mut deadline = began.saturating_add(spec.limits.time).saturating_add(patience);

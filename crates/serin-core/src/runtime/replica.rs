@@ -27,6 +27,8 @@ pub struct ReplicaSpec {
     pub program: ReplicaProgram,
     /// The folder with the model: `/opt/ml/model` of a container, read-only.
     pub model: PathBuf,
+    /// The folder that a command runs in; `None`: its own, which is empty.
+    pub directory: Option<PathBuf>,
     /// Where a socket and other files of the moment go; made and removed by the runtime.
     pub scratch: PathBuf,
     /// All of its environment besides what the contract sets.
@@ -111,7 +113,7 @@ pub trait Replica: fmt::Debug + Send + Sync {
     /// How it ended, once it did.
     fn ended(&self) -> Option<ReplicaEnd>;
 
-    /// Asks it to end, and kills it after [`REPLICA_STOP_GRACE`]; does not wait for it. Whoever answers is to be drained
+    /// Asks it to end, and kills it after a while, at most [`REPLICA_STOP_GRACE`]; does not wait for it. Whoever answers is to be drained
     /// before.
     fn stop(&self);
 

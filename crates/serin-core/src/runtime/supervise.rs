@@ -30,6 +30,8 @@ use crate::clock::Clock;
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// A look every so many times as long as it takes: 2 % of a processor.
 const LOOK_SHARE: u32 = 50;
+/// Between two looks at a server, which runs for weeks.
+const SERVER_LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// Between two looks at most.
 const LONGEST_LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// How long killed processes may take to be gone.
@@ -40,8 +42,10 @@ const SWEEP_INTERVAL: Duration = Duration::from_millis(2);
 const NICENESS: i32 = 3;
 /// What the supervisor takes where it may, as root: among thousands that fork it would otherwise not get to end them.
 const OWN_NICENESS: i32 = -20;
-/// Whom the kernel ends first when the machine is out of memory: rather a job than what serves. From -1000 to 1000.
+/// Whom the kernel ends first when the machine is out of memory: rather a job than what answers, and rather one of several
+/// that answer than the gateway. From -1000 to 1000.
 const OUT_OF_MEMORY_SCORE: &str = "500";
+const SERVER_OUT_OF_MEMORY_SCORE: &str = "300";
 
 /// Why there was nobody to supervise for.
 #[derive(Debug, Error)]
@@ -74,8 +78,6 @@ struct Look {
 pub fn supervise(clock: &dyn Clock) -> Result<(), SuperviseError> {
     // A session of its own: no terminal and no signal meant for the engine reaches the job. It fails where there is one.
     let _ = setsid();
-    let _ = setpriority_process(None, OWN_NICENESS);
-    set_session_niceness(NICENESS);
     let socket = io::stdin().as_fd().try_clone_to_owned().map_err(SuperviseError::NotAsked)?;
     let mut socket = UnixStream::from(socket);
     let mut lines = BufReader::new(socket.try_clone().map_err(SuperviseError::NotAsked)?);
@@ -83,6 +85,8 @@ pub fn supervise(clock: &dyn Clock) -> Result<(), SuperviseError> {
     let read = lines.by_ref().take(ORDER_LIMIT_BYTES).read_until(b'\n', &mut order);
     read.map_err(SuperviseError::NotAsked)?;
     let order: Order = serde_json::from_slice(&order)?;
+    let _ = setpriority_process(None, OWN_NICENESS);
+    set_session_niceness(niceness(&order));
     let (told, events) = channel();
     let report = match start(&order) {
         Ok(child) => {
@@ -132,11 +136,12 @@ fn start(order: &Order) -> io::Result<Pid> {
     command.process_group(0);
     limit(order)?;
     let score = fs::read_to_string("/proc/self/oom_score_adj").ok();
-    let _ = fs::write("/proc/self/oom_score_adj", OUT_OF_MEMORY_SCORE);
+    let ours = if order.yields { OUT_OF_MEMORY_SCORE } else { SERVER_OUT_OF_MEMORY_SCORE };
+    let _ = fs::write("/proc/self/oom_score_adj", ours);
     // Niceness belongs to a thread and whom it starts, so that the supervisor itself stays quick.
     let started = thread::scope(|scope| {
         let starting = scope.spawn(|| {
-            let _ = setpriority_process(None, NICENESS);
+            let _ = setpriority_process(None, niceness(order));
             command.spawn()
         });
         starting.join().unwrap_or_else(|_| Err(io::Error::other("the starting thread panicked")))
@@ -146,6 +151,10 @@ fn start(order: &Order) -> io::Result<Pid> {
     }
     // The handle is let go: the sweep asks for all children alike.
     started.map(|child| Pid::from_child(&child))
+}
+
+fn niceness(order: &Order) -> i32 {
+    if order.yields { NICENESS } else { 0 }
 }
 
 /// Where the kernel shares processors between sessions, niceness counts only within one, and each has its own. Elsewhere, and
@@ -201,7 +210,8 @@ fn watch(
     peak: &mut u64,
 ) -> io::Result<Option<End>> {
     let deadline = clock.monotonic().saturating_add(order.time());
-    let mut interval = LOOK_INTERVAL;
+    let shortest = if order.yields { LOOK_INTERVAL } else { SERVER_LOOK_INTERVAL };
+    let mut interval = shortest;
     // Why it was asked to stop, and until when it may do so by itself.
     let mut stopping: Option<(End, Duration)> = None;
     loop {
@@ -219,7 +229,7 @@ fn watch(
         let memory_bytes = tree::memory_bytes(&processes, order.memory_bytes);
         *peak = memory_bytes.max(*peak);
         let now = clock.monotonic();
-        interval = ((now - began) * LOOK_SHARE).clamp(LOOK_INTERVAL, LONGEST_LOOK_INTERVAL);
+        interval = ((now - began) * LOOK_SHARE).clamp(shortest, LONGEST_LOOK_INTERVAL);
         if let Some(end) = excess(&Look { processes: processes.len(), memory_bytes }, order) {
             return Ok(Some(stopping.map_or(end, |(first, _)| first)));
         }

@@ -88,6 +88,18 @@ pub(super) fn cpu_milliseconds_of_children() -> u64 {
         .map_or(0, |ticks| ticks.saturating_mul(1_000 / TICKS_A_SECOND))
 }
 
+/// Processor time of `processes` so far, milliseconds.
+pub(super) fn cpu_milliseconds(processes: &[Process]) -> u64 {
+    let ticks = |fields: &[&str]| {
+        fields[11..13].iter().map(|field| field.parse::<u64>().unwrap_or(0)).fold(0, u64::saturating_add)
+    };
+    let of = |process: &Process| {
+        let stat = stat(&process.pid.as_raw_pid().to_string());
+        stat.and_then(|stat| parsed(&stat, ticks)).unwrap_or(0)
+    };
+    processes.iter().map(of).fold(0, u64::saturating_add).saturating_mul(1_000 / TICKS_A_SECOND)
+}
+
 fn stat(pid: &str) -> Option<Vec<u8>> {
     fs::read(format!("/proc/{pid}/stat")).ok()
 }

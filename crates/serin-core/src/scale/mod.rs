@@ -7,6 +7,7 @@
 pub mod compare;
 mod decision;
 mod fast;
+mod page;
 mod queue;
 mod reading;
 mod scaler;
@@ -15,7 +16,14 @@ pub mod simulate;
 mod slow;
 mod status;
 
-pub use decision::{Asked, ScaleDecision, ScaleInputs, replay};
+pub use decision::{Asked, ScaleDecision, ScaleFacts, ScaleInputs, replay};
+
+/// The rule of decisions about replicas, among all decisions that are kept.
+pub const SCALE_RULE: &str = "scale";
+pub use page::{
+    COMMAND_SIGNATURE, FLEET_COMMANDS, FLEETS, FleetCommand, FleetPage, FleetsPage, NumberedDecision,
+    ReplicaPage, ReplicaState,
+};
 pub use reading::Reading;
 pub use scaler::Scaler;
 pub use settings::{

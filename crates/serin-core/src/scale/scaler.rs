@@ -39,6 +39,9 @@ pub struct Scaler {
     pub(super) last_fast: Option<Steady>,
     /// Since when no replica is ready although somebody waits.
     without_ready: Option<Steady>,
+    /// When a person last said how many: what was asked before is no reason to do otherwise.
+    #[serde(default)]
+    by_hand: Option<Steady>,
     /// Reasons to hold that were there lately, the last one last.
     pub(super) holds: Vec<Hold>,
 }
@@ -102,6 +105,7 @@ impl Scaler {
             last_out: None,
             last_fast: None,
             without_ready: None,
+            by_hand: None,
             holds: Vec::new(),
         }
     }
@@ -179,6 +183,7 @@ impl Scaler {
         }
         let change = Change { to, rule: "by-hand", reason: reason.clone(), kind: Kind::Bounds };
         self.change(&change, now);
+        self.by_hand = Some(now);
         ScaleDecision { from, to, rule: change.rule.to_owned(), reason, inputs }
     }
 
@@ -203,10 +208,14 @@ impl Scaler {
             verdict.change = Some(change);
             return verdict;
         }
+        // A reading stands for the second before it.
+        let is_after = |at: Steady| self.by_hand.is_none_or(|hand| at - hand >= Duration::from_secs(1));
         let newest = self.window.newest(now).copied();
         let is_asked = |load: Option<f64>| load.is_some_and(|load| load > 0.0);
         if self.desired == 0 {
-            if newest.is_some_and(|second| is_asked(second.in_flight) || is_asked(second.begun)) {
+            if newest.is_some_and(|second| {
+                is_after(second.at) && (is_asked(second.in_flight) || is_asked(second.begun))
+            }) {
                 let reason = "a request waits and there is no replica".to_owned();
                 verdict.change = Some(Change { to: 1, rule: "from-zero", reason, kind: Kind::Slow });
             }

@@ -13,9 +13,9 @@ pub use error::StoreError;
 pub use sqlite::SqliteStore;
 pub use types::{
     AlarmNews, AlarmRecord, ApprovalRequest, DecisionRecord, DeploymentRecord, Hold, ListOptions, Moment,
-    MonitorRecord, MonitorRunRecord, NewDecision, NewMonitorRun, NewRollout, NewTrial, NewVersion, Project,
-    Reign, RolloutAdvance, RolloutDecision, RouteChange, ServedPeriod, Silence, StepEnd, StoredRollout,
-    TrialRecord, TriggerRecord, TriggerState, WishRules,
+    MonitorRecord, MonitorRunRecord, NewDecision, NewMonitorRun, NewRollout, NewScaling, NewTrial,
+    NewVersion, Project, Reign, RolloutAdvance, RolloutDecision, RouteChange, ScalingRecord, ServedPeriod,
+    Silence, StepEnd, StoredRollout, TrialRecord, TriggerRecord, TriggerState, WishRules,
 };
 
 pub use crate::domain::AlarmState;
@@ -31,7 +31,7 @@ use crate::domain::{
     VersionState, Wish, WishOutcome,
 };
 use crate::rollout::{Command, Rollout, Unacceptable};
-use crate::routes::{Faults, RouteDocument};
+use crate::routes::{Faults, RouteDocument, RoutedServing};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -186,6 +186,15 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     // Deployments
 
+    /// Who answers for a version at an endpoint besides the gateway itself, from the next document on that routes it there.
+    fn set_serving(
+        &self,
+        hold: &Hold,
+        endpoint: &str,
+        version: VersionNumber,
+        serving: Option<&RoutedServing>,
+    ) -> Result<()>;
+
     /// Changes one endpoint: the whole document that results, with its epoch. Nothing changes when the same step of the
     /// run made the same change last. Without variants the endpoint goes.
     fn change_routes(&self, hold: &Hold, change: &RouteChange, at: Moment) -> Result<RouteDocument>;
@@ -330,6 +339,15 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// Decisions, latest first.
     fn decisions(&self, list: &ListOptions) -> Result<Vec<DecisionRecord>>;
+
+    // Replicas
+
+    /// Keeps what a gateway decided about replicas, as a decision of the rule `scale`. Number and time tell decisions of a
+    /// version at an endpoint apart: `None` when this one was kept before.
+    fn record_scaling(&self, new: &NewScaling, at: Moment) -> Result<Option<DecisionNumber>>;
+
+    /// What was decided about the replicas of a stage, latest first; `before` is the number of a decision.
+    fn scalings(&self, project: &str, stage: &str, list: &ListOptions) -> Result<Vec<ScalingRecord>>;
 
     // Triggers
 

@@ -15,6 +15,7 @@ use crate::domain::{
 };
 
 use crate::rollout::Rollout;
+use crate::scale::NumberedDecision;
 
 /// When something happens: for people, and for waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -323,6 +324,33 @@ pub struct DecisionRecord {
     pub inputs: serde_json::Value,
     pub verdict: String,
     pub explanation: String,
+}
+
+/// What a gateway decided about replicas, to be kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewScaling {
+    pub project: String,
+    pub stage: String,
+    pub endpoint: String,
+    /// The model version whose replicas these are.
+    pub version: String,
+    pub decision: NumberedDecision,
+}
+
+/// What a gateway decided about replicas, without what it was decided from: that is in the decision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ScalingRecord {
+    pub decision: DecisionNumber,
+    /// When it was made.
+    pub time: Timestamp,
+    pub project: String,
+    pub stage: String,
+    pub endpoint: String,
+    pub version: String,
+    pub from: u32,
+    pub to: u32,
+    pub rule: String,
+    pub reason: String,
 }
 
 /// What is remembered of a trigger.

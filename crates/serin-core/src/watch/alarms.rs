@@ -18,6 +18,8 @@ pub struct StageEndpoint {
     pub endpoint: String,
     /// Whether nothing comes behind it: what callers use.
     pub is_last: bool,
+    /// Whether replicas answer for it, and not the gateway itself.
+    pub has_replicas: bool,
 }
 
 /// Where samples are read.
@@ -132,7 +134,7 @@ fn period_of(window: Duration) -> Duration {
 fn usual(endpoints: &[StageEndpoint], monitor: &MonitorSettings) -> Vec<AlarmSettings> {
     const MINUTE: Duration = Duration::from_secs(60);
     let mut alarms = Vec::new();
-    for StageEndpoint { stage, endpoint, is_last } in endpoints {
+    for StageEndpoint { stage, endpoint, is_last, has_replicas } in endpoints {
         let labels = BTreeMap::from([("endpoint".to_owned(), endpoint.clone())]);
         let base = |name: &str| Usual {
             name: format!("{stage}-{name}"),
@@ -197,6 +199,16 @@ fn usual(endpoints: &[StageEndpoint], monitor: &MonitorSettings) -> Vec<AlarmSet
             description: "1 of 100 answers takes longer than half a second: see processor and memory in `serin metrics`",
             ..base("latency")
         });
+        if *has_replicas {
+            // As long as a replica may take to start, and never complete in between.
+            alarms.push(Usual {
+                metric: "replicas_missing",
+                statistic: Statistic::Minimum,
+                periods: (5, 5),
+                description: "fewer replicas answer than are to be there: `serin replicas` says why none comes",
+                ..base("replicas")
+            });
+        }
         if *is_last {
             alarms.push(Usual {
                 metric: "idle_seconds",

@@ -42,7 +42,7 @@ use crate::engine::{Moments, Waker};
 use crate::metrics::{MetricsStore, Point, Recent, Sample, Series};
 use crate::monitor::{MonitorReport, metrics};
 use crate::pipeline::project_settings;
-use crate::routes::RouteDocument;
+use crate::routes::{RouteDocument, RoutedServing};
 use crate::store::{Moment, MonitorRecord, Store, StoreError};
 
 /// How often everything is sampled.
@@ -140,6 +140,10 @@ pub fn stage_endpoints(settings: &Settings, routes: &RouteDocument) -> Vec<Stage
         stage: endpoint.stage.clone(),
         endpoint: endpoint.name.clone(),
         is_last: last == Some(&endpoint.stage),
+        has_replicas: endpoint
+            .variants
+            .iter()
+            .any(|variant| variant.serving.as_ref().is_some_and(RoutedServing::is_apart)),
     })
     .collect()
 }

@@ -9,6 +9,10 @@ use crate::metrics::{Deltas, Process, Sample, Scrape, Series};
 use crate::names;
 use crate::pipeline::http;
 
+/// What the names of all metrics begin with, and of those about replicas.
+const PREFIX: &str = "serin_";
+const REPLICAS: &str = "serin_replica";
+
 /// Samples one data directory.
 #[derive(Debug)]
 pub struct Sampler {
@@ -124,6 +128,9 @@ impl Sampler {
                 }
                 name if name == names::CAPTURE_SPOOL_BYTES.name => spool.0 = Some(sample.sum),
                 name if name == names::CAPTURE_SPOOL_LIMIT_BYTES.name => spool.1 = Some(sample.sum),
+                name if name.starts_with(REPLICAS) => {
+                    seen.samples.push((renamed(name.strip_prefix(PREFIX).unwrap_or(name)), sample));
+                }
                 name if name == names::IN_HAND.name => {
                     seen.samples.push((renamed("requests_in_hand"), sample));
                 }

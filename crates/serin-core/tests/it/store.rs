@@ -8,13 +8,16 @@ use serde_json::json;
 use serin_core::clock::{Steady, Timestamp};
 use serin_core::digest::Digest;
 use serin_core::domain::{
-    ApprovalState, ApprovalSubject, Cause, Decided, EventKind, Failure, Pipeline, Refusal, RetryPolicy,
-    RunKind, RunNumber, RunState, StepPlan, StepState, Verdict, VersionNumber, VersionState, Wish,
-    WishOutcome,
+    ApprovalState, ApprovalSubject, Cause, Decided, DecisionNumber, EventKind, Failure, Pipeline, Refusal,
+    RetryPolicy, RunKind, RunNumber, RunState, StepPlan, StepState, Verdict, VersionNumber, VersionState,
+    Wish, WishOutcome,
+};
+use serin_core::scale::{
+    NumberedDecision, SCALE_RULE, ScaleDecision, ScaleFacts, Scaler, ScalingSettings, replay,
 };
 use serin_core::store::{
-    ApprovalRequest, Hold, ListOptions, Moment, NewDecision, NewTrial, NewVersion, Project, Reign,
-    RouteChange, SqliteStore, StepEnd, Store, StoreError, TriggerState, WishRules,
+    ApprovalRequest, Hold, ListOptions, Moment, NewDecision, NewScaling, NewTrial, NewVersion, Project,
+    Reign, RouteChange, SqliteStore, StepEnd, Store, StoreError, TriggerState, WishRules,
 };
 
 /// Microseconds of a second.
@@ -365,6 +368,56 @@ fn decisions_trials_and_triggers_are_kept() {
     store.pause_trigger("wine", "git", true, "ann", at(2)).unwrap();
     let trigger = store.trigger("wine", "git").unwrap().unwrap();
     assert!(trigger.is_paused && trigger.state.unwrap().position == "abc");
+}
+
+#[test]
+fn what_gateways_decide_about_replicas_is_kept_once() {
+    let (store, _) = store();
+    let settings = ScalingSettings { max: 4, ..ScalingSettings::default() };
+    let mut scaler = Scaler::new(settings, Steady(0));
+    let mut made = |desired, number, seconds| NewScaling {
+        project: "wine".into(),
+        stage: "prod".into(),
+        endpoint: "wine-prod".into(),
+        version: "7".into(),
+        decision: NumberedDecision {
+            number,
+            time: at(seconds).wall,
+            decision: scaler.set_desired(desired, at(seconds).steady, "ann"),
+        },
+    };
+    let (first, second) = (made(3, 1, 10), made(2, 2, 11));
+    let number = store.record_scaling(&first, at(20)).unwrap().unwrap();
+    assert_eq!(store.record_scaling(&first, at(21)).unwrap(), None, "it is known");
+    store.record_scaling(&second, at(21)).unwrap().unwrap();
+    // A gateway that lost what it had counts from one again.
+    let anew = made(4, 1, 30);
+    store.record_scaling(&anew, at(31)).unwrap().unwrap();
+
+    let all = store.scalings("wine", "prod", &ListOptions::default()).unwrap();
+    let changes: Vec<(u32, u32)> = all.iter().map(|scaling| (scaling.from, scaling.to)).collect();
+    assert_eq!(changes, [(2, 4), (3, 2), (1, 3)]);
+    assert_eq!((all[2].decision, all[2].time, all[2].rule.as_str()), (number, at(10).wall, "by-hand"));
+    let before = ListOptions { before: Some(all[1].decision.0), ..ListOptions::default() };
+    assert_eq!(store.scalings("wine", "prod", &before).unwrap(), all[2..]);
+    assert_eq!(store.scalings("wine", "dev", &ListOptions::default()).unwrap(), []);
+
+    let decision = store.decision(number).unwrap().unwrap();
+    assert_eq!((decision.rule.as_str(), decision.verdict.as_str()), (SCALE_RULE, "1 to 3"));
+    assert_eq!(decision.explanation, "wine-prod version 7, by-hand: ann asked for 3");
+    assert_eq!((decision.time, decision.project.as_str()), (at(10).wall, "wine"));
+    let facts: ScaleFacts = serde_json::from_value(decision.inputs).unwrap();
+    assert_eq!(replay(&facts.inputs), Some(first.decision.decision));
+    assert_eq!(facts.decision(), replay_of(&store, number));
+    store.remove_project("wine", at(40)).unwrap();
+    assert_eq!(store.scalings("wine", "prod", &ListOptions::default()).unwrap(), []);
+}
+
+/// A decision about replicas made again.
+fn replay_of(store: &SqliteStore, number: DecisionNumber) -> ScaleDecision {
+    let decision = store.decision(number).unwrap().unwrap();
+    let facts: ScaleFacts = serde_json::from_value(decision.inputs).unwrap();
+    replay(&facts.inputs).unwrap()
 }
 
 #[test]

@@ -19,6 +19,7 @@ codes! {
     Conflict: 409 "conflict" "It is not in a state that allows this";
     CrossOrigin: 403 "cross_origin" "A page of another origin asks";
     FourEyes: 409 "four_eyes" "Another person must decide";
+    GatewayUnreachable: 503 "gateway_unreachable" "The gateway cannot be asked";
     HookForged: 401 "hook_forged" "The call is not signed with the secret";
     Hyperparameter: 422 "hyperparameter" "A hyperparameter is not acceptable";
     IdempotencyConflict: 409 "idempotency_conflict" "The idempotency key was used for another request";
@@ -30,6 +31,7 @@ codes! {
     NotReady: 503 "not_ready" "No engine carries runs on";
     NotReplayable: 409 "not_replayable" "The decision cannot be made again";
     NothingBefore: 409 "nothing_before" "Nothing that may serve served before";
+    ReplicasOutOfRange: 422 "replicas_out_of_range" "So many replicas are not possible";
     SettingsInvalid: 409 "settings_invalid" "The project's settings cannot be used";
     StorageFull: 507 "storage_full" "No space is left";
     StorageUnavailable: 503 "storage" "The disk refused";

@@ -44,7 +44,7 @@ pub struct Route {
 pub const OPENAPI: &str = "/api/v1/openapi.json";
 
 /// All addresses.
-pub static ROUTES: [Route; 60] = [
+pub static ROUTES: [Route; 65] = [
     Route::get(OPENAPI, Permission::Public),
     Route::get("/api/v1/health/live", Permission::Public),
     Route::get("/api/v1/health/ready", Permission::Public),
@@ -93,6 +93,12 @@ pub static ROUTES: [Route; 60] = [
     Route::post("/api/v1/projects/{project}/stages/{stage}/deploy", Permission::Deploy, Takes::Json),
     Route::post("/api/v1/projects/{project}/stages/{stage}/rollback", Permission::Deploy, Takes::Json),
     Route::post("/api/v1/projects/{project}/stages/{stage}/drill", Permission::Deploy, Takes::Json),
+    // Replicas, and how many
+    Route::get("/api/v1/replicas", Permission::Read),
+    Route::post("/api/v1/replicas/{replica}/drain", Permission::Deploy, Takes::Json),
+    Route::post("/api/v1/projects/{project}/stages/{stage}/scale", Permission::Deploy, Takes::Json),
+    Route::get("/api/v1/projects/{project}/stages/{stage}/autoscale", Permission::Read),
+    Route::get("/api/v1/projects/{project}/stages/{stage}/autoscale/history", Permission::Read),
     // Rollouts
     Route::get("/api/v1/rollouts", Permission::Read),
     Route::get("/api/v1/rollouts/{rollout}", Permission::Read),

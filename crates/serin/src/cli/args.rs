@@ -118,6 +118,9 @@ pub enum Command {
     /// Stand between the engine and a job
     #[command(hide = true)]
     Supervise,
+    /// Be a replica, in a process of its own or in a container
+    #[command(subcommand, hide = true)]
+    Container(super::container::ContainerCommand),
     /// Print a completion script for a shell
     Completions {
         /// The shell to complete for
@@ -392,6 +395,9 @@ pub struct DemoArgs {
     /// Time for search, calibration and refit
     #[arg(long, value_name = "TIME", default_value = "30s")]
     pub budget: String,
+    /// Train the first version and serve every one in containers of Docker or Podman
+    #[arg(long)]
+    pub container: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,7 @@
 //! `serin demo`: the whole story once, on an example or on the user's own file: from a commit to production.
 
 mod client;
+mod load;
 mod plant;
 mod project;
 mod rollouts;
@@ -67,6 +68,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<Exit> {
         let asked = plant.ask(&rows)?;
         story.tell(&asked.text);
         summary.requests = asked.requests;
+        summary.loaded(load::tell(&mut story, &plant, &rows)?);
         let outcome = rollouts::tell(&mut story, &plant, &project, run.number, &train, &rows)?;
         summary.rollouts(&outcome);
         let last = outcome.last.unwrap_or(run.number);

@@ -50,6 +50,20 @@ fn build(args: &ImageBuildArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// The image of this program, under its usual name: that name.
+///
+/// # Errors
+/// When there is no engine, or it does not make the image.
+pub(super) fn build_own() -> anyhow::Result<String> {
+    let engine = Engine::find()?;
+    let own = tempfile::tempdir().context("a temporary folder cannot be made")?;
+    lay_out(own.path())?;
+    let name = serin_image();
+    let mut output = |line: OutputLine| printer::talk(&printer::visible(&line.text));
+    Images::new(&engine).build(own.path(), &name.parse()?, false, &Cancel::default(), &mut output)?;
+    Ok(name)
+}
+
 fn load(args: &ImageLoadArgs) -> anyhow::Result<Exit> {
     let engine = Engine::find()?;
     for image in Images::new(&engine).load(&args.file, &Cancel::default())? {

@@ -5,6 +5,7 @@ mod baseline;
 mod capture;
 mod client;
 mod config;
+mod container;
 mod control;
 mod data;
 mod demo;
@@ -83,6 +84,7 @@ fn dispatch(command: &Command) -> anyhow::Result<Exit> {
         Command::Up(args) => up::up(args),
         Command::Control(args) => up::control(args),
         Command::Step(command) => step::run(command),
+        Command::Container(command) => container::run(command),
         Command::Supervise => supervise::run(),
         Command::Completions { shell } => {
             // Into memory first: the generator panics when a reader goes away.

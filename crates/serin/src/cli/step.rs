@@ -4,19 +4,22 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use serde_json::json;
-use serin_core::clock::{Clock as _, SystemClock};
+use serin_core::clock::{Clock, SystemClock};
 use serin_core::config::Settings;
 use serin_core::digest::Digest;
+use serin_core::pipeline::apart::Served;
 use serin_core::pipeline::documents::{BaselineOutput, DataNote};
 use serin_core::stages::{Answers, Terms, check, divide, error_findings, judge, read_options, read_rows};
 use serin_ml::dataset::{Dataset, ReadOptions};
 use serin_ml::evaluate::{ChampionComparison, Evaluation, Overlap, Side, compare};
 use serin_ml::forest::read_foreign;
-use serin_ml::model::{Bundle, GoldenRows};
+use serin_ml::matrix::Matrix;
+use serin_ml::model::{Apart, Bundle, GoldenRows};
 use serin_ml::profile::{DatasetProfile, ProfileOptions};
 use serin_ml::seed::Seed;
 
@@ -25,7 +28,10 @@ use super::settings::Overrides;
 use super::train::{check_champion, read};
 use super::watch::Watch;
 use super::{files, printer};
+use crate::fleet::ask::{Said, Server};
 
+/// Rows that a program of the user's own is asked when its model is registered.
+const GOLDEN_ROWS: usize = 100;
 /// Where results go.
 const OUT: &str = "out";
 
@@ -40,8 +46,14 @@ pub enum StepCommand {
     Split,
     /// Make the bundle of this project of a model that the user's own program left
     Adopt {
+        #[arg(long, required_unless_present = "served")]
+        model: Option<PathBuf>,
+        /// Who answers for a model that Serin cannot read
+        #[arg(long, requires = "files")]
+        served: Option<PathBuf>,
+        /// What that model's files are kept under
         #[arg(long)]
-        model: PathBuf,
+        files: Option<String>,
     },
     /// Judge a model on the frozen hold-out, beside a champion
     Evaluate {
@@ -49,6 +61,12 @@ pub enum StepCommand {
         model: PathBuf,
         #[arg(long)]
         champion: Option<PathBuf>,
+        /// Who answers for the model, when a program of its own does
+        #[arg(long)]
+        served: Option<PathBuf>,
+        /// Who answers for the champion, when a program of its own does
+        #[arg(long)]
+        champion_served: Option<PathBuf>,
         /// Labelled live rows on which both are compared as well
         #[arg(long)]
         recent: Vec<PathBuf>,
@@ -62,9 +80,15 @@ pub fn run(command: &StepCommand) -> anyhow::Result<Exit> {
     match command {
         StepCommand::Baseline { rows } => baseline(&settings, rows),
         StepCommand::Split => split(&settings),
-        StepCommand::Adopt { model } => adopt(&settings, model),
-        StepCommand::Evaluate { model, champion, recent } => {
-            evaluate(&settings, model, champion.as_deref(), recent)
+        StepCommand::Adopt { model: Some(model), .. } => adopt(&settings, model),
+        StepCommand::Adopt { model: None, served, files } => {
+            let served = served.as_deref().context("name who answers with --served")?;
+            adopt_served(&settings, served, files.as_deref().unwrap_or_default())
+        }
+        StepCommand::Evaluate { model, champion, served, champion_served, recent } => {
+            let model = Judge::read(model, served.as_deref())?;
+            let champion = champion.as_deref().map(|path| Judge::read(path, champion_served.as_deref()));
+            evaluate(&settings, &model, champion.transpose()?.as_ref(), recent)
         }
     }
 }
@@ -179,6 +203,75 @@ fn adopt(settings: &Settings, model: &Path) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// A bundle around files that only a program of the user's own reads: what it answers is asked of that program.
+fn adopt_served(settings: &Settings, served: &Path, files: &str) -> anyhow::Result<Exit> {
+    let watch = Watch::start(None);
+    let (rows, test) = read(settings, &watch)?;
+    let (train, held_out) = divide(settings, &rows, test.as_ref())?;
+    watch.finish();
+    let Some(labels) = &train.labels else { bail!("the rows have no target column") };
+    let x = held_out.as_deref().unwrap_or(&train).features();
+    let kept: Vec<usize> =
+        (0..x.n_rows().min(GOLDEN_ROWS)).map(|i| i * x.n_rows() / GOLDEN_ROWS.min(x.n_rows())).collect();
+    let x = held_out.as_deref().unwrap_or(&train).select_rows(&kept).features();
+    let said = ask(served, &labels.classes, &x)?;
+    if !said.has_probabilities {
+        printer::talk(
+            "it names classes without probabilities: confidence, log loss and calibration mean nothing for it; answer \
+             `class,p1,...,pk` to have them",
+        );
+    }
+    let bundle = Bundle::from_apart(&Apart {
+        name: &settings.project,
+        target: settings.data.target.as_deref().unwrap_or_default(),
+        train: &train,
+        missing: &settings.data.missing,
+        classes: &labels.classes,
+        files,
+        asked: (&x, &said.probabilities, &said.decisions),
+        seed: settings.train.seed.0,
+    })?;
+    files::publish(&Path::new(OUT).join("model.serin"), &bundle.encode()?)?;
+    printer::talk(&format!("its own program answered {} rows", x.n_rows()));
+    Ok(Exit::Done)
+}
+
+/// Has rows answered by a program of the user's own.
+fn ask(served: &Path, classes: &[String], x: &Matrix) -> anyhow::Result<Said> {
+    let Served { program, model, code } = serde_json::from_slice(&files::read_bytes(served)?)
+        .with_context(|| format!("{}: does not say who answers", served.display()))?;
+    let own = std::env::current_exe().context("this program cannot find itself")?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    Server { program, model, code }.ask(&own, &clock, classes, x)
+}
+
+/// A bundle, and who answers for it when it cannot itself.
+struct Judge {
+    bundle: Bundle,
+    served: Option<PathBuf>,
+}
+
+impl Judge {
+    fn read(model: &Path, served: Option<&Path>) -> anyhow::Result<Self> {
+        let bundle = files::read_bundle(model)?;
+        if bundle.predictor.apart().is_some() && served.is_none() {
+            bail!("{}: a program of its own answers for this model; name it with --served", model.display());
+        }
+        Ok(Self { bundle, served: served.map(Path::to_owned) })
+    }
+
+    /// Probabilities and decisions for the rows of `x`.
+    fn predict(&self, x: &Matrix) -> anyhow::Result<(Matrix, Vec<u32>)> {
+        match &self.served {
+            Some(served) => {
+                let Said { probabilities, decisions, .. } = ask(served, &self.bundle.card.classes, x)?;
+                Ok((probabilities, decisions))
+            }
+            None => Ok(self.bundle.predictor.predict(x)),
+        }
+    }
+}
+
 /// What the evaluation of one bundle on the hold-out says.
 struct Judged {
     evaluation: Evaluation,
@@ -189,13 +282,11 @@ struct Judged {
 
 fn evaluate(
     settings: &Settings,
-    model: &Path,
-    champion: Option<&Path>,
+    model: &Judge,
+    champion: Option<&Judge>,
     recent: &[PathBuf],
 ) -> anyhow::Result<Exit> {
     let clock = SystemClock::new();
-    let bundle = files::read_bundle(model)?;
-    let champion = champion.map(files::read_bundle).transpose()?;
     let watch = Watch::start(None);
     let (rows, test) = read(settings, &watch)?;
     let (train, held_out) = divide(settings, &rows, test.as_ref())?;
@@ -208,14 +299,14 @@ fn evaluate(
     };
     let findings = error_findings(&found);
     let recent = match &champion {
-        Some(champion) if !recent.is_empty() => Some(on_recent(settings, &bundle, champion, recent)?),
+        Some(champion) if !recent.is_empty() => Some(on_recent(settings, model, champion, recent)?),
         _ => None,
     };
     let judged = match &held_out {
-        Some(rows) => on_held_out(settings, &bundle, champion.as_ref(), rows, overlap)?,
+        Some(rows) => on_held_out(settings, model, champion, rows, overlap)?,
         // Nothing was held out: the numbers are those of the folds, which only training can know.
         None => {
-            let Some(evaluation) = bundle.evaluation else {
+            let Some(evaluation) = model.bundle.evaluation.clone() else {
                 bail!(
                     "nothing was held out, and the model knows no numbers of its own: set data.test or data.holdout"
                 );
@@ -247,10 +338,11 @@ fn evaluate(
 /// Both on labelled live rows. Rows of classes that the model does not know are left out.
 fn on_recent(
     settings: &Settings,
-    bundle: &Bundle,
-    champion: &Bundle,
+    model: &Judge,
+    champion: &Judge,
     paths: &[PathBuf],
 ) -> anyhow::Result<ChampionComparison> {
+    let bundle = &model.bundle;
     let options =
         ReadOptions { expected_schema: Some(bundle.card.schema.clone()), ..read_options(&settings.data) };
     let watch = Watch::start(None);
@@ -266,13 +358,12 @@ fn on_recent(
         .iter()
         .filter_map(|&i| codes[labels.codes[i] as usize].and_then(|code| u32::try_from(code).ok()))
         .collect();
-    if bundle.card.classes != champion.card.classes
-        || !bundle.card.schema.names().eq(champion.card.schema.names())
-    {
+    let beside = &champion.bundle.card;
+    if bundle.card.classes != beside.classes || !bundle.card.schema.names().eq(beside.schema.names()) {
         bail!("the champion has other features or classes");
     }
     let x = rows.select_rows(&kept).features();
-    let (ours, theirs) = (bundle.predictor.predict(&x), champion.predictor.predict(&x));
+    let (ours, theirs) = (model.predict(&x)?, champion.predict(&x)?);
     let options = settings.gates.comparison(Seed(settings.train.seed.0));
     Ok(compare(
         &truth,
@@ -285,21 +376,22 @@ fn on_recent(
 
 fn on_held_out(
     settings: &Settings,
-    bundle: &Bundle,
-    champion: Option<&Bundle>,
+    model: &Judge,
+    champion: Option<&Judge>,
     rows: &Dataset,
     overlap: Overlap,
 ) -> anyhow::Result<Judged> {
+    let bundle = &model.bundle;
     let Some(labels) = &rows.labels else { bail!("the hold-out has no target column") };
     if !bundle.card.schema.names().eq(rows.schema.names()) || bundle.card.classes != labels.classes {
         bail!("the model has other features or classes than the rows");
     }
     let x = rows.features();
-    let (probabilities, decisions) = bundle.predictor.predict(&x);
+    let (probabilities, decisions) = model.predict(&x)?;
     let incomparable =
-        champion.and_then(|champion| check_champion(champion, rows).err()).map(|e| e.to_string());
+        champion.and_then(|champion| check_champion(&champion.bundle, rows).err()).map(|e| e.to_string());
     let champion = champion.filter(|_| incomparable.is_none());
-    let theirs = champion.map(|champion| champion.predictor.predict(&x));
+    let theirs = champion.map(|champion| champion.predict(&x)).transpose()?;
     let terms = |bundle: &Bundle| Terms {
         classes: &labels.classes,
         training_priors: bundle.evaluation.as_ref().map(|evaluation| evaluation.majority.priors.clone()),
@@ -314,7 +406,7 @@ fn on_held_out(
     let champion = match (champion, &theirs) {
         (Some(champion), Some((probabilities, decisions))) => {
             let answers = Answers { truth: &labels.codes, decisions, probabilities };
-            Some(judge(answers, None, &terms(champion)).evaluation)
+            Some(judge(answers, None, &terms(&champion.bundle)).evaluation)
         }
         _ => None,
     };

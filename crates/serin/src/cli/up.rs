@@ -10,6 +10,7 @@ use serin_core::config::Settings;
 
 use super::args::ServingPlaceArgs;
 use super::exit::Exit;
+use super::gateway::routed;
 use super::printer;
 use super::serve::{place, serve_until_stopped, stopped};
 use crate::api::app::app;
@@ -19,7 +20,6 @@ use crate::api::origin::Hosts;
 use crate::api::routes::ROUTES;
 use crate::api::server::ApiServer;
 use crate::control::{Control, ControlNote, ControlOptions};
-use crate::gateway::routed::RoutedEndpoints;
 
 #[derive(Debug, Clone, Args)]
 #[command(
@@ -42,8 +42,7 @@ pub(super) fn up(args: &UpArgs) -> anyhow::Result<Exit> {
     let settings = settings(args)?;
     crate::telemetry::start();
     let plane = Plane::start(args, &settings)?;
-    let routed = RoutedEndpoints::open(&settings.serve.data_dir, SystemClock::new().now())?;
-    let end = serve_until_stopped(&settings, routed.endpoints());
+    let end = serve_until_stopped(&settings, routed(&settings)?.endpoints());
     drop(plane);
     end?.finish()
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
@@ -25,12 +26,16 @@ use super::refusal::{self, Dialect};
 use super::sent::Sent;
 use super::server::{BindError, check_loopback};
 use super::service::{Gateway, json_response};
+use crate::fleet::Unaccepted;
 use serin_core::rollout_driver::EVIDENCE;
+use serin_core::scale::{COMMAND_SIGNATURE, FLEET_COMMANDS, FLEETS};
 
 /// Open connections; further ones wait in the kernel's queue.
 const CONNECTIONS: usize = 256;
 /// From accepting a connection, or the end of an answer, to the end of the next head.
 const HEAD: Duration = Duration::from_secs(3);
+/// Of a command.
+const COMMAND_BYTES: usize = 4 << 10;
 /// How long to leave accepting alone after it failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -100,8 +105,15 @@ async fn serve(listener: StdListener, gateway: Arc<Gateway>) -> io::Result<()> {
         };
         let gateway = gateway.clone();
         tokio::spawn(async move {
-            let service =
-                service_fn(|request| std::future::ready(Ok::<_, Infallible>(answer(&gateway, &request))));
+            let service = service_fn(|request: Request<Incoming>| {
+                let gateway = &gateway;
+                async move {
+                    Ok::<_, Infallible>(match request.uri().path() {
+                        FLEET_COMMANDS => command(gateway, request).await,
+                        _ => answer(gateway, &request),
+                    })
+                }
+            });
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD)
@@ -116,10 +128,10 @@ async fn serve(listener: StdListener, gateway: Arc<Gateway>) -> io::Result<()> {
 
 fn answer(gateway: &Gateway, request: &Request<Incoming>) -> Response<Sent> {
     let path = request.uri().path();
-    if !["/metrics", "/health/live", "/health/ready", "/routes", EVIDENCE].contains(&path) {
+    if !["/metrics", "/health/live", "/health/ready", "/routes", EVIDENCE, FLEETS].contains(&path) {
         let problem = Problem::new(
             Code::NotFound,
-            "there is /metrics, /health/live, /health/ready, /routes and /evidence",
+            "there is /metrics, /health/live, /health/ready, /routes, /evidence and /replicas",
         );
         return refusal::response(Dialect::Plain, &problem, None, Version::HTTP_11);
     }
@@ -136,10 +148,36 @@ fn answer(gateway: &Gateway, request: &Request<Incoming>) -> Response<Sent> {
         }
         "/routes" => return json_response(&routes(gateway)),
         EVIDENCE => return json_response(&json!(gateway.evidence_page())),
+        FLEETS => return json_response(&json!(gateway.fleets_page())),
         "/health/ready" if !gateway.is_ready() => *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE,
         _ => {}
     }
     response
+}
+
+/// Carries out what somebody wants of the replicas who may write where routes are kept.
+async fn command(gateway: &Gateway, request: Request<Incoming>) -> Response<Sent> {
+    if request.method() != Method::POST {
+        return refusal::method_not_allowed(Dialect::Plain, &["POST"], Version::HTTP_11);
+    }
+    let refuse = |code, detail: String| {
+        refusal::response(Dialect::Plain, &Problem::new(code, detail), None, Version::HTTP_11)
+    };
+    let signature = request.headers().get(COMMAND_SIGNATURE).and_then(|value| value.to_str().ok());
+    let signature = signature.unwrap_or_default().to_owned();
+    let body = Limited::new(request.into_body(), COMMAND_BYTES).collect();
+    let Ok(Ok(body)) = tokio::time::timeout(HEAD, body).await else {
+        return refuse(Code::BodyTooLarge, format!("a command has at most {COMMAND_BYTES} bytes"));
+    };
+    let Some(fleets) = gateway.fleets() else {
+        return refuse(Code::NotFound, "this gateway has no replicas".to_owned());
+    };
+    let text = String::from_utf8_lossy(&body.to_bytes()).into_owned();
+    match fleets.signed_command(&text, &signature) {
+        Ok(()) => json_response(&json!({ "done": true })),
+        Err(error @ Unaccepted::Nowhere(_)) => refuse(Code::NotFound, error.to_string()),
+        Err(error) => refuse(Code::InvalidHeader, error.to_string()),
+    }
 }
 
 /// What is in force, by which route document, and why another one is not.

@@ -65,16 +65,19 @@ fn write_prediction(
 ) {
     out.extend_from_slice(b"{\"class\":");
     out.extend_from_slice(&model.classes()[class].json);
-    out.extend_from_slice(b",\"probabilities\":{");
-    for (i, (name, probability)) in model.classes().iter().zip(probabilities).enumerate() {
-        if i > 0 {
-            out.push(b',');
+    // Some containers name classes and nothing else.
+    if !probabilities.is_empty() {
+        out.extend_from_slice(b",\"probabilities\":{");
+        for (i, (name, probability)) in model.classes().iter().zip(probabilities).enumerate() {
+            if i > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(&name.json);
+            out.push(b':');
+            write_json(out, probability);
         }
-        out.extend_from_slice(&name.json);
-        out.push(b':');
-        write_json(out, probability);
+        out.push(b'}');
     }
-    out.push(b'}');
     if let Some(reasons) = reasons {
         out.extend_from_slice(b",\"explanation\":");
         write_json(out, &explanation(model, reasons));
@@ -113,7 +116,9 @@ fn each_row<'a>(
     predictions: &'a Predictions,
 ) -> impl Iterator<Item = (usize, &'a [f64])> {
     let n_classes = model.classes().len().max(1);
-    predictions.chosen.iter().copied().zip(predictions.probabilities.chunks_exact(n_classes))
+    let of_row =
+        move |row| predictions.probabilities.get(row * n_classes..(row + 1) * n_classes).unwrap_or_default();
+    predictions.chosen.iter().enumerate().map(move |(row, class)| (*class, of_row(row)))
 }
 
 /// Strings and finite numbers always serialise into memory.

@@ -12,6 +12,7 @@ use hyper::{Response, StatusCode, Version};
 use serin_core::capture::{AppendError, Outcome, REPLAY_CALLER, Receipt, Record};
 use serin_core::clock::Timestamp;
 use serin_core::ids::InferenceId;
+use serin_core::routes::Faults;
 
 use super::body;
 use super::drill;
@@ -30,6 +31,7 @@ use super::rows::{RowBuilder, Rows};
 use super::sent::Sent;
 use super::service::{Gateway, variant_of_version};
 use super::{answer, csv_rows, json_rows};
+use crate::fleet::FleetRef;
 
 /// A thread that once held more values gives the memory back after the request.
 const SCRATCH_KEPT_VALUES: usize = 1 << 17;
@@ -63,6 +65,8 @@ pub(super) struct Call {
     pub(super) held: body::Held,
     /// Why nobody waits for the answer any more, once that is so.
     pub(super) gone: Arc<OnceLock<Code>>,
+    /// A replica failed before another one answered.
+    pub(super) had_trouble: bool,
     pub(super) is_recorded: bool,
     pub(super) is_counted: bool,
 }
@@ -145,8 +149,28 @@ impl Call {
         }
     }
 
+    /// What a drill makes its variant do wrong.
+    fn faults(&self) -> Option<&Faults> {
+        self.variant().and_then(|variant| variant.faults(self.arrived))
+    }
+
+    /// Whether its model is in memory, if it is asked here.
+    pub(super) fn is_in_memory(&self) -> bool {
+        self.model().is_ok_and(|model| model.parking().is_none_or(|parked| parked.is_there()))
+    }
+
+    /// The replicas that answer for its variant, when there are any.
+    pub(super) fn fleet(&self) -> Option<FleetRef> {
+        self.variant().and_then(Variant::fleet).cloned()
+    }
+
     /// Fills `rows`; of tensors also gives what is to be answered.
-    fn parse(&self, plan: Plan, limits: &Limits, rows: &mut Rows) -> Result<Option<InferRequest>, Problem> {
+    pub(super) fn parse(
+        &self,
+        plan: Plan,
+        limits: &Limits,
+        rows: &mut Rows,
+    ) -> Result<Option<InferRequest>, Problem> {
         let body = plan.encoding.unpack(&self.body, limits.body_bytes)?;
         let mut builder = RowBuilder::new(self.model()?.guard(), limits, rows);
         let tensors = match plan.task {
@@ -174,17 +198,37 @@ impl Call {
     }
 
     /// Predicts, encodes and records. The answer may leave once its receipt is good.
-    fn judge(mut self, plan: Plan, tensors: Option<&InferRequest>, scratch: &mut Scratch) -> Answer {
+    fn judge(self, plan: Plan, tensors: Option<&InferRequest>, scratch: &mut Scratch) -> Answer {
         let Scratch { rows, predictions } = scratch;
-        let judged = self.model().and_then(|model| {
-            self.check_worth(plan, rows)?;
-            let faults = self.variant().and_then(|variant| variant.faults(self.arrived));
-            if let Some(faults) = faults {
-                drill::fail(faults, self.id.as_str(), self.counters().map_or(0, Counters::answers))?;
-                drill::drift(faults, model, rows);
-            }
-            model.classify(rows, predictions);
-            if let Some(faults) = faults {
+        let judged = self.begin_judging(plan, rows).and_then(|()| {
+            self.model()?.classify(rows, predictions);
+            Ok(())
+        });
+        self.conclude(plan, tensors, rows, predictions, judged)
+    }
+
+    /// Whether rows are to be judged, and what a drill does to them before.
+    pub(super) fn begin_judging(&self, plan: Plan, rows: &mut Rows) -> Result<(), Problem> {
+        self.check_worth(plan, rows)?;
+        if let Some(faults) = self.faults() {
+            drill::fail(faults, self.id.as_str(), self.counters().map_or(0, Counters::answers))?;
+            drill::drift(faults, self.model()?, rows);
+        }
+        Ok(())
+    }
+
+    /// Encodes and records what was judged. The answer may leave once its receipt is good.
+    pub(super) fn conclude(
+        mut self,
+        plan: Plan,
+        tensors: Option<&InferRequest>,
+        rows: &Rows,
+        predictions: &mut Predictions,
+        judged: Result<(), Problem>,
+    ) -> Answer {
+        let judged = judged.and_then(|()| {
+            let model = self.model()?;
+            if let Some(faults) = self.faults() {
                 drill::spoil(faults, predictions, model.classes().len());
             }
             model.check(predictions)?;
@@ -294,7 +338,12 @@ impl Call {
         let latency = self.latency();
         self.gateway.metrics.answered(self.variant().and_then(Variant::metrics), rows, latency);
         if let (Some(counters), Some(begun)) = (self.counters(), self.begun) {
-            counters.answered(begun, self.witness, self.gateway.clock.monotonic(), self.caller);
+            let now = self.gateway.clock.monotonic();
+            match self.had_trouble {
+                // Its caller saw nothing of it; its version is no better for that.
+                true => counters.refused(begun, Code::ReplicaFailed, now, self.caller),
+                false => counters.answered(begun, self.witness, now, self.caller),
+            }
         }
     }
 
@@ -325,7 +374,7 @@ impl Call {
 
     /// How much later a drill wants the answer.
     pub(super) fn delay(&self) -> Option<Duration> {
-        let delay = drill::delay(self.variant()?.faults(self.arrived)?);
+        let delay = drill::delay(self.faults()?);
         (!delay.is_zero()).then_some(delay)
     }
 

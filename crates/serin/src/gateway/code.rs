@@ -67,7 +67,9 @@ codes! {
     MissingFeature: 422 "missing_feature" "A feature is not given";
     MissingValue: 422 "missing_value" "A value is missing";
     ModelOutputInvalid: 500 "model_output_invalid" "The model's answer is not usable";
+    ModelRefused: 424 "model_refused" "The model refused rows that fit its schema";
     NoEndpoint: 503 "no_endpoint" "There is no model to answer";
+    NoReplica: 503 "no_replica" "No replica can answer now";
     NoRows: 400 "no_rows" "There are no rows";
     NotANumber: 422 "not_a_number" "A value is not a number";
     NotAcceptable: 406 "not_acceptable" "No acceptable form of answer";
@@ -75,6 +77,7 @@ codes! {
     NotFound: 404 "not_found" "There is nothing here";
     NumberOutOfRange: 422 "number_out_of_range" "A number is too large to be stored";
     Overloaded: 503 "overloaded" "There is more to do than can be done in time";
+    ReplicaFailed: 502 "replica_failed" "The replicas that were asked did not answer";
     RequestTimeout: 408 "request_timeout" "The request took too long";
     TooDeep: 400 "too_deep" "The JSON is nested too deep";
     TooManyHeaders: 431 "too_many_headers" "There are too many header fields";
@@ -94,6 +97,6 @@ impl Code {
     /// Whose fault it is: true when the caller can do better.
     #[must_use]
     pub fn is_callers(self) -> bool {
-        self.status().is_client_error()
+        self.status().is_client_error() && self != Self::ModelRefused
     }
 }

@@ -17,6 +17,7 @@ use super::mirror;
 use super::model::ServedModel;
 use super::problem::{Code, Problem, echo};
 use super::split::{self, Weighted};
+use crate::fleet::FleetRef;
 
 /// A named place that answers rows, by one of its variants.
 #[derive(Debug)]
@@ -52,6 +53,7 @@ pub struct Variant {
     metrics: Option<VariantMetrics>,
     counters: Option<Arc<Counters>>,
     faults: Option<Arc<Faults>>,
+    fleet: Option<FleetRef>,
 }
 
 /// All endpoints at one moment. A request takes one snapshot and keeps it, so no answer mixes two states; a reload
@@ -183,6 +185,7 @@ impl Endpoint {
         let beside = self.variants.get(plan.variant)?;
         Some(mirror::Row {
             model: beside.model.clone(),
+            fleet: beside.fleet.clone(),
             counters: plan.counters.clone()?,
             faults: beside.faults.clone(),
             values: values.to_vec(),
@@ -260,7 +263,20 @@ impl Variant {
             metrics: None,
             counters: None,
             faults: None,
+            fleet: None,
         }
+    }
+
+    /// The same answered by replicas.
+    #[must_use]
+    pub fn answered_by(self, fleet: Option<FleetRef>) -> Self {
+        Self { fleet, ..self }
+    }
+
+    /// The replicas that answer; without any the model does, here.
+    #[must_use]
+    pub fn fleet(&self) -> Option<&FleetRef> {
+        self.fleet.as_ref()
     }
 
     /// The same in a drill.
@@ -361,6 +377,31 @@ impl Snapshot {
     /// The variants of all endpoints.
     pub fn variants(&self) -> impl Iterator<Item = &Variant> {
         self.endpoints.iter().flat_map(|endpoint| endpoint.variants())
+    }
+
+    /// The replicas that answer for them.
+    pub fn fleets(&self) -> impl Iterator<Item = &FleetRef> {
+        self.variants().filter_map(Variant::fleet)
+    }
+
+    /// These endpoints, with those of `next` in their place that may be: what is in force while others wait.
+    #[must_use]
+    pub fn with_those_of(&self, next: &Self, may: impl Fn(Option<&Endpoint>, &Endpoint) -> bool) -> Self {
+        let of = |snapshot: &Self, name: &str| {
+            snapshot.endpoints.iter().find(|endpoint| endpoint.name == name).cloned()
+        };
+        let mut endpoints: Vec<Arc<Endpoint>> = Vec::with_capacity(next.endpoints.len());
+        let mut unserved = next.unserved.clone();
+        for endpoint in &next.endpoints {
+            let before = of(self, &endpoint.name);
+            match (may(before.as_deref(), endpoint), before) {
+                (true, _) => endpoints.push(endpoint.clone()),
+                (false, Some(before)) => endpoints.push(before),
+                (false, None) => unserved.push(endpoint.name.clone()),
+            }
+        }
+        let default = next.default_name().and_then(|name| endpoints.iter().position(|one| one.name == name));
+        Self { endpoints, default, unserved, origin: self.origin }
     }
 
     /// The name of the endpoint at the bare address.

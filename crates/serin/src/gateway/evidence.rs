@@ -149,6 +149,8 @@ impl Counters {
             // Too much to do, or a disk that is full, is no version's fault; an answer that does not come is.
             Code::Overloaded | Code::ClientGone => latency > LATE,
             Code::CaptureFull => false,
+            // The rows fit what the version was registered with.
+            Code::ModelRefused => true,
             code => code.status().is_server_error(),
         };
         if is_failure {
@@ -256,6 +258,12 @@ impl Evidence {
     #[must_use]
     pub fn new(process: String) -> Self {
         Self { process, versions: Mutex::default(), mirrored: Mutex::default() }
+    }
+
+    /// What tells this process from others.
+    #[must_use]
+    pub fn process(&self) -> &str {
+        &self.process
     }
 
     /// The counters of a model at an endpoint: those it has, or new ones.

@@ -12,13 +12,20 @@ use tokio::time::Instant;
 
 use super::body;
 use super::call::{Answer, Call, Kept, Scratch, not_captured};
+use super::fleets::unanswered;
 use super::headers;
+use super::limits::Limits;
 use super::media::Encoding;
+use super::model::Predictions;
+use super::open_inference::request::InferRequest;
+use super::plan::Plan;
 use super::problem::{Code, Problem};
 use super::refusal::{self, Dialect};
 use super::routes::{Parameters, Route};
+use super::rows::Rows;
 use super::sent::Sent;
 use super::service::Gateway;
+use crate::fleet::{Answered, FleetRef};
 
 /// Tells the work on a request that nobody waits for it any more: at the latest when it is dropped.
 #[derive(Default)]
@@ -78,6 +85,7 @@ impl Gateway {
             body: Bytes::new(),
             held: self.bodies.hold(),
             gone: gone.why.clone(),
+            had_trouble: false,
             is_recorded: false,
             is_counted: false,
         };
@@ -106,7 +114,12 @@ impl Gateway {
         }
         let is_small = plan.encoding == Encoding::Identity
             && call.body.len() <= self.limits.inline_body_bytes
-            && !plan.explains();
+            && !plan.explains()
+            // What has to be read first takes long.
+            && call.is_in_memory();
+        if let Some(fleet) = call.fleet() {
+            return self.ask_replicas(call, plan, &fleet, is_small, started).await;
+        }
         let call = if is_small {
             match call.finish_inline(plan) {
                 Ok(answer) => return self.once_durable(answer, started).await,
@@ -139,6 +152,72 @@ impl Gateway {
                 let _ = gone.why.set(Code::Overloaded);
                 refuse(&Problem::new(Code::Overloaded, "the answer was not there in time"))
             }
+        }
+    }
+
+    /// Answers by replicas: rows are checked here, judged there, and written here.
+    async fn ask_replicas(
+        &self,
+        call: Call,
+        plan: Plan,
+        fleet: &FleetRef,
+        is_small: bool,
+        started: Instant,
+    ) -> Response<Sent> {
+        let (call, question) = match is_small.then(|| Question::read(&call, plan, &self.inline_limits)) {
+            Some(Err(problem)) if problem.code == Code::TooManyRows => self.read_elsewhere(call, plan).await,
+            Some(question) => (call, question),
+            None => self.read_elsewhere(call, plan).await,
+        };
+        let mut question = match question {
+            Ok(question) => question,
+            Err(problem) => return call.refuse(&problem),
+        };
+        let mut call = call;
+        let judged = match call.begin_judging(plan, &mut question.rows) {
+            Ok(()) => fleet
+                .judge(question.rows.values(), started + self.limits.request)
+                .await
+                .map_err(|why| unanswered(&why)),
+            Err(problem) => Err(problem),
+        };
+        let mut predictions = Predictions::default();
+        let judged = judged.map(|Answered { judged, had_trouble }| {
+            call.had_trouble = had_trouble;
+            predictions = judged.into();
+        });
+        let Question { rows, tensors } = question;
+        let conclude = move || call.conclude(plan, tensors.as_ref(), &rows, &mut predictions, judged);
+        let answer = match is_small {
+            true => Some(conclude()),
+            // To write many answers takes long, and explanations longer.
+            false => tokio::task::spawn_blocking(conclude).await.ok(),
+        };
+        match answer {
+            Some(answer) => self.once_durable(answer, started).await,
+            None => {
+                let problem = Problem::new(Code::Internal, "the work on this request ended unexpectedly");
+                refusal::response(Dialect::Plain, &problem, None, Version::HTTP_11)
+            }
+        }
+    }
+
+    /// Reads a question that takes long to read.
+    async fn read_elsewhere(&self, call: Call, plan: Plan) -> (Call, Result<Question, Problem>) {
+        let processor = match self.processor().await {
+            Ok(processor) => processor,
+            Err(problem) => return (call, Err(problem)),
+        };
+        let limits = self.limits;
+        let work = move || {
+            let question = Question::read(&call, plan, &limits);
+            drop(processor);
+            (call, question)
+        };
+        match tokio::task::spawn_blocking(work).await {
+            Ok(read) => read,
+            // It panicked, and so does whoever waits for it: the call is gone with it, and was counted.
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
     }
 
@@ -199,6 +278,20 @@ impl Gateway {
             Ok(Err(error)) => refused(error.to_string()),
             Err(_) => refused("an inference id is printable ASCII".to_owned()),
         }
+    }
+}
+
+/// The rows of a request, and what is to be answered when they came as tensors.
+struct Question {
+    rows: Rows,
+    tensors: Option<InferRequest>,
+}
+
+impl Question {
+    fn read(call: &Call, plan: Plan, limits: &Limits) -> Result<Self, Problem> {
+        let mut rows = Rows::default();
+        let tensors = call.parse(plan, limits, &mut rows)?;
+        Ok(Self { rows, tensors })
     }
 }
 

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, SocketAddr, TcpListener as StdListener};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serin_core::capture::{Capture, CaptureOptions, EndpointColumns, OpenCaptureError, Serving, TableError};
@@ -17,11 +17,16 @@ use super::endpoint::{Endpoint, Snapshot, Variant};
 use super::limits::Limits;
 use super::server::{BindError, Ended, Server};
 use super::service::Gateway;
-use super::supply::{Endpoints, Refused, Supply, Watch};
+use super::supply::{Endpoints, Refused, Supply, Unready, Watch};
 use super::tls::{Tls, TlsError, TlsFiles};
+use crate::fleet::{FleetRef, Readiness};
 
 /// How long what cannot be served is left alone before it is read again, unasked.
 const RETRY_INTERVAL: Duration = Duration::from_secs(30);
+/// Between two looks whether models are asked.
+const REST_LOOK: Duration = Duration::from_secs(1);
+/// Between two looks whether the replicas of what is to be served answer.
+const REPLICA_LOOK: Duration = Duration::from_millis(50);
 
 /// Where to serve, and what to keep.
 #[derive(Debug, Clone)]
@@ -111,6 +116,7 @@ pub async fn serve(
     on_ready: impl FnOnce(&Ready),
 ) -> Result<Served, ServeError> {
     let watch = endpoints.watch();
+    let fleets = endpoints.fleets();
     let supply = endpoints.read(&Snapshot::default()).map_err(ServeError::Endpoints)?;
     if let Some(refused) = &supply.refused {
         tracing::error!(error = refused.reason, "the newest endpoints cannot be served: what can be is");
@@ -118,7 +124,7 @@ pub async fn serve(
     let tls = options.tls.clone().map(Tls::read).transpose()?;
     let capture = Arc::new(Capture::open(&options.capture, clock.clone())?);
     create_views(&capture, &supply.snapshot)?;
-    let gateway = Arc::new(Gateway::new(supply, capture, clock, options.limits));
+    let gateway = Arc::new(Gateway::new(supply, capture, clock, options.limits).with_fleets(fleets.clone()));
     let io = |source| BindError::Io { address: options.listen, source };
     let inherited = options.inherited.as_ref().map(|socket| socket.try_clone()).transpose().map_err(io)?;
     let inherited = inherited.map(StdListener::from);
@@ -134,12 +140,21 @@ pub async fn serve(
 
     let Signals { mut stop, reload, hands_over } = signals;
     let reloading = tokio::spawn(keep_up(gateway.clone(), endpoints, tls, watch, reload));
+    let resting = tokio::spawn(rest(gateway.clone()));
     let ended = server.run(&mut stop).await;
     reloading.abort();
+    resting.abort();
     drop(note);
     let is_followed = hands_over.load(Ordering::Relaxed);
     let served = finish(&gateway, ended, is_followed, &mut stop).await;
     drop(admin);
+    if let Some(fleets) = fleets {
+        // Whoever is in a hurry does not wait for them: they end with this process.
+        tokio::select! {
+            () = fleets.end(is_followed) => {}
+            Some(()) = stop.recv() => {}
+        }
+    }
     Ok(served)
 }
 
@@ -172,7 +187,8 @@ impl Drop for Note {
 }
 
 /// Reads again when asked to (the certificate too), when the watched file is another one, and now and then while what it
-/// says cannot be served: what was missing may be there again without any word about it.
+/// says cannot be served: what was missing may be there again without any word about it. What waits for its replicas is
+/// looked at until they answer.
 async fn keep_up(
     gateway: Arc<Gateway>,
     endpoints: Endpoints,
@@ -180,22 +196,61 @@ async fn keep_up(
     mut watch: Watch,
     mut reload: mpsc::Receiver<()>,
 ) {
-    let endpoints = Arc::new(endpoints);
+    let (endpoints, turn) = (Arc::new(endpoints), Arc::new(Mutex::new(())));
+    let mut waits: Option<Supply> = None;
     loop {
         let is_worth_a_retry = watch.is_watching() && gateway.refused().is_some();
-        let tls = tokio::select! {
-            Some(()) = reload.recv() => tls.clone(),
-            () = watch.changed() => None,
-            () = tokio::time::sleep(RETRY_INTERVAL), if is_worth_a_retry => None,
+        let (tls, reads) = tokio::select! {
+            Some(()) = reload.recv() => (tls.clone(), true),
+            () = watch.changed() => (None, true),
+            () = tokio::time::sleep(REPLICA_LOOK), if waits.is_some() => (None, false),
+            () = tokio::time::sleep(RETRY_INTERVAL), if is_worth_a_retry => (None, true),
         };
-        let (gateway, endpoints) = (gateway.clone(), endpoints.clone());
+        let (reloading, endpoints, waited) = (gateway.clone(), endpoints.clone(), waits.take());
+        let work = move || match waited.filter(|_| !reads) {
+            Some(supply) => install(&reloading, Ok(supply)),
+            None => reload_all(&reloading, &endpoints, tls.as_deref()),
+        };
         // A panic was reported where it happened; what serves stays.
-        let _ = tokio::task::spawn_blocking(move || reload_all(&gateway, &endpoints, tls.as_deref())).await;
+        let Ok(next) = tokio::task::spawn_blocking(work).await else { continue };
+        waits = next;
+        if let Some(fleets) = gateway.fleets() {
+            // Those that wait are asked by nobody yet, and are kept for that.
+            let of =
+                |snapshot: &Snapshot| snapshot.fleets().map(|fleet| fleet.key().clone()).collect::<Vec<_>>();
+            let waiting = waits.as_ref().map(|supply| of(&supply.snapshot)).unwrap_or_default();
+            fleets.keep_only(&[of(&gateway.snapshot()), waiting].concat());
+        }
+        tokio::task::spawn_blocking({
+            let (gateway, turn) = (gateway.clone(), turn.clone());
+            move || renew_views(&gateway, &turn)
+        });
     }
 }
 
-/// Reads endpoints and certificate again; what cannot be used changes nothing.
-fn reload_all(gateway: &Gateway, endpoints: &Endpoints, tls: Option<&Tls>) {
+/// Models that may leave the memory do so once nobody asked them for long enough.
+async fn rest(gateway: Arc<Gateway>) {
+    loop {
+        tokio::time::sleep(REST_LOOK).await;
+        for parked in gateway.snapshot().variants().filter_map(|variant| variant.model.parking()) {
+            parked.rest();
+        }
+    }
+}
+
+/// The view of an endpoint follows its heaviest variant, which may be another one now. The table may be busy with rows for
+/// seconds, and what is routed next must not wait for that.
+fn renew_views(gateway: &Gateway, turn: &Mutex<()>) {
+    // One after the other, each with what is in force by then: the last one has the last word.
+    let turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Err(error) = create_views(gateway.capture(), &gateway.snapshot()) {
+        tracing::warn!(error = &error as &dyn std::error::Error, "the views of endpoints are older");
+    }
+    drop(turn);
+}
+
+/// Reads endpoints and certificate again; what cannot be used changes nothing. What waits for its replicas comes back.
+fn reload_all(gateway: &Gateway, endpoints: &Endpoints, tls: Option<&Tls>) -> Option<Supply> {
     let read = || -> anyhow::Result<Supply> {
         let in_force = gateway.snapshot();
         let supply = endpoints.read(&in_force)?;
@@ -210,32 +265,110 @@ fn reload_all(gateway: &Gateway, endpoints: &Endpoints, tls: Option<&Tls>) {
         }
         Ok(supply)
     };
-    let supply = read();
+    install(gateway, read())
+}
+
+/// Puts in force what was read, once its replicas answer; those endpoints whose replicas do, at once.
+fn install(gateway: &Gateway, supply: anyhow::Result<Supply>) -> Option<Supply> {
+    let in_force = gateway.snapshot();
+    let supply = supply.and_then(|supply| match readiness(&in_force, &supply.snapshot) {
+        // Nobody is served yet: requests wait for the first replica themselves.
+        _ if in_force.origin().is_none() => Ok((supply, None)),
+        Readiness::Ready => Ok((supply, None)),
+        Readiness::Failed(reason) => {
+            Err(Unready { epoch: supply.snapshot.origin().map(|origin| origin.epoch), reason }.into())
+        }
+        Readiness::Waits => {
+            let part = in_force.with_those_of(&supply.snapshot, |before, next| {
+                readiness_of(before, next) == Readiness::Ready
+            });
+            Ok((Supply { snapshot: part, refused: None }, Some(supply)))
+        }
+    });
     let refused = match &supply {
-        Ok(supply) => supply.refused.clone(),
+        Ok((supply, _)) => supply.refused.clone(),
         Err(error) => Some(Refused::from(error)),
     };
     let is_told = refused.is_some() && gateway.refused().as_deref() == refused.as_ref();
+    let mut waits = None;
     match (supply, refused.clone()) {
-        (Ok(supply), _) => {
+        (Ok((supply, later)), _) => {
+            let fleets: Vec<_> = supply.snapshot.fleets().cloned().collect();
             gateway.install(supply);
-            // The view of an endpoint follows its heaviest variant, which may be another one now.
-            if let Err(error) = create_views(gateway.capture(), &gateway.snapshot()) {
-                tracing::warn!(error = &error as &dyn std::error::Error, "the views of endpoints are older");
+            if later.is_none() {
+                // The weights are in force; from here on the load decides.
+                fleets.iter().for_each(|fleet| fleet.need_no_more());
             }
+            waits = later;
         }
         (Err(_), Some(refused)) => gateway.keep(refused),
         (Err(_), None) => {}
     }
-    // Whoever reads this finds it so.
-    gateway.metrics().reloaded(refused.is_none());
+    if waits.is_none() {
+        // Whoever reads this finds it so.
+        gateway.metrics().reloaded(refused.is_none());
+    }
     match &refused {
-        None => tracing::info!("endpoints read again"),
+        None if waits.is_none() => tracing::info!("endpoints read again"),
+        None => {}
         Some(refused) if !is_told => {
             tracing::error!(error = refused.reason, "endpoints not read again: those in force stay");
         }
         Some(_) => {}
     }
+    waits
+}
+
+/// Whether all endpoints of `next` have the replicas that their weights need.
+fn readiness(in_force: &Snapshot, next: &Snapshot) -> Readiness {
+    let mut all = Readiness::Ready;
+    for endpoint in next.endpoints() {
+        let before = in_force.endpoints().iter().find(|before| before.name() == endpoint.name());
+        match readiness_of(before.map(Arc::as_ref), endpoint) {
+            Readiness::Ready => {}
+            Readiness::Waits => all = Readiness::Waits,
+            failed @ Readiness::Failed(_) => return failed,
+        }
+    }
+    all
+}
+
+/// Whether the replicas of each version are as many as its share of the requests needs: of as many as the endpoint had, the
+/// same share. A share that does not grow needs no more than it has.
+fn readiness_of(before: Option<&Endpoint>, next: &Endpoint) -> Readiness {
+    let had = before.map_or(1, replicas_of).max(1);
+    let mut all = Readiness::Ready;
+    for variant in next.variants() {
+        let Some(fleet) = variant.fleet() else { continue };
+        let share = share_of(next, fleet);
+        let grows = before.is_none_or(|before| share > share_of(before, fleet));
+        match fleet.need(if grows { (f64::from(had) * share).ceil() as u32 } else { 0 }) {
+            Readiness::Ready => {}
+            Readiness::Waits => all = Readiness::Waits,
+            failed @ Readiness::Failed(_) => return failed,
+        }
+    }
+    all
+}
+
+/// Replicas that answer all requests of an endpoint. Of versions beside each other each has its fewest, however little it is
+/// asked; those count once, or every rollout would end with more than it began with.
+fn replicas_of(endpoint: &Endpoint) -> u32 {
+    let weighted = endpoint.variants().iter().filter(|variant| variant.weight > 0.0);
+    let (mut desired, mut fewest, mut most_of_fewest) = (0_u32, 0_u32, 0_u32);
+    for fleet in weighted.filter_map(Variant::fleet) {
+        desired = desired.saturating_add(fleet.desired());
+        fewest = fewest.saturating_add(fleet.fewest());
+        most_of_fewest = most_of_fewest.max(fleet.fewest());
+    }
+    desired.saturating_sub(fewest - most_of_fewest)
+}
+
+/// The share of an endpoint's requests that the replicas get.
+fn share_of(endpoint: &Endpoint, fleet: &FleetRef) -> f64 {
+    let weights: f64 = endpoint.variants().iter().map(|variant| variant.weight).sum();
+    let of_fleet = |variant: &&Variant| variant.fleet().is_some_and(|other| other.key() == fleet.key());
+    endpoint.variants().iter().filter(of_fleet).map(|variant| variant.weight / weights).sum()
 }
 
 /// Whether every model at every endpoint of `next` is there in `in_force` already.

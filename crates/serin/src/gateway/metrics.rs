@@ -17,6 +17,7 @@ use serin_core::domain::Epoch;
 use serin_core::names;
 
 use super::problem::Code;
+use crate::fleet::Figures;
 
 /// The content type of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -225,7 +226,7 @@ impl Metrics {
 
     /// Everything as text.
     #[must_use]
-    pub fn text(&self, capture: &CaptureFigures) -> String {
+    pub fn text(&self, capture: &CaptureFigures, replicas: &BTreeMap<String, Figures>) -> String {
         let mut text = String::new();
         // Writing to memory cannot fail.
         let _ = encode(&mut text, &self.registry);
@@ -252,6 +253,7 @@ impl Metrics {
             let names::Metric { name, help } = metric;
             let _ = writeln!(text, "# HELP {name} {help}.\n# TYPE {name} gauge\n{name} {value}");
         }
+        write_replicas(&mut text, replicas);
         text.push_str("# EOF\n");
         text
     }
@@ -300,6 +302,45 @@ fn plain(text: &str) -> String {
         let _ = writeln!(plain, "{head}{name}{end} {rest}");
     }
     plain
+}
+
+/// Figures of replicas, by endpoint.
+fn write_replicas(text: &mut String, replicas: &BTreeMap<String, Figures>) {
+    type Figure = (names::Metric, &'static str, fn(&Figures) -> u64);
+    let gauges: [Figure; 5] = [
+        (names::REPLICAS_READY, "gauge", |figures| figures.ready),
+        (names::REPLICAS_DESIRED, "gauge", |figures| figures.desired),
+        (names::REPLICAS_MISSING, "gauge", |figures| figures.missing),
+        (names::REPLICAS_EJECTED, "gauge", |figures| figures.ejected),
+        (names::REPLICAS_WAITING, "gauge", |figures| figures.waiting),
+    ];
+    let counters: [Figure; 4] = [
+        (names::REPLICA_RETRIES, "counter", |figures| figures.retries),
+        (names::REPLICA_EJECTIONS, "counter", |figures| figures.ejections),
+        (names::REPLICA_STARTS, "counter", |figures| figures.starts),
+        (names::REPLICA_ENDS, "counter", |figures| figures.ends),
+    ];
+    // Writing to memory cannot fail.
+    for (names::Metric { name, help }, kind, figure) in gauges.into_iter().chain(counters) {
+        let _ = writeln!(text, "# HELP {name} {help}.\n# TYPE {name} {kind}");
+        let end = if kind == "counter" { "_total" } else { "" };
+        for (endpoint, figures) in replicas {
+            let _ = writeln!(text, "{name}{end}{{endpoint=\"{}\"}} {}", escaped(endpoint), figure(figures));
+        }
+    }
+    let names::Metric { name, help } = names::REPLICA_FAILURES;
+    let _ = writeln!(text, "# HELP {name} {help}.\n# TYPE {name} counter");
+    for (endpoint, figures) in replicas {
+        for (kind, count) in &figures.troubles {
+            let endpoint = escaped(endpoint);
+            let _ = writeln!(text, "{name}_total{{endpoint=\"{endpoint}\",kind=\"{kind}\"}} {count}");
+        }
+    }
+}
+
+/// A label's value, as the text format takes it.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 fn register(registry: &mut Registry, metric: names::Metric, what: impl Metric) {

@@ -6,12 +6,16 @@ use std::thread;
 
 use serin_core::clock::Clock;
 use serin_core::routes::Faults;
+use tokio::runtime::Handle;
+use tokio::time::Instant;
 
 use super::drill;
-use super::evidence::{Counters, Witness};
+use super::evidence::{Counters, LATE, Witness};
+use super::fleets::unanswered;
 use super::model::{Predictions, ServedModel};
 use super::problem::Code;
 use super::rows::Rows;
+use crate::fleet::FleetRef;
 
 /// Rows that wait to be answered beside. What comes when so many wait is dropped, and counted.
 const WAITING: usize = 256;
@@ -25,6 +29,8 @@ pub struct Mirror {
 /// One row, and who shall answer it.
 pub struct Row {
     pub model: Arc<ServedModel>,
+    /// Its replicas, when it has any.
+    pub fleet: Option<FleetRef>,
     pub counters: Arc<Counters>,
     pub faults: Option<Arc<Faults>>,
     pub values: Vec<f64>,
@@ -37,8 +43,10 @@ impl Mirror {
     #[must_use]
     pub fn start(clock: Arc<dyn Clock>) -> Self {
         let (rows, waiting) = sync_channel(WAITING);
-        let started =
-            thread::Builder::new().name("mirror".to_owned()).spawn(move || answer(&waiting, &*clock));
+        let tasks = Handle::try_current().ok();
+        let started = thread::Builder::new()
+            .name("mirror".to_owned())
+            .spawn(move || answer(&waiting, &*clock, tasks.as_ref()));
         Self { rows: started.ok().map(|_| rows) }
     }
 
@@ -52,9 +60,9 @@ impl Mirror {
     }
 }
 
-fn answer(waiting: &Receiver<Row>, clock: &dyn Clock) {
+fn answer(waiting: &Receiver<Row>, clock: &dyn Clock, tasks: Option<&Handle>) {
     let (mut rows, mut predictions) = (Rows::default(), Predictions::default());
-    for Row { model, counters, faults, values, answered } in waiting {
+    for Row { model, fleet, counters, faults, values, answered } in waiting {
         let started = clock.monotonic();
         let faults = faults.as_deref().filter(|faults| clock.now() < faults.until);
         let said = faults
@@ -63,7 +71,13 @@ fn answer(waiting: &Receiver<Row>, clock: &dyn Clock) {
             })
             .and_then(|()| {
                 rows.set_one(&values);
-                model.classify(&rows, &mut predictions);
+                match fleet.as_ref().zip(tasks) {
+                    Some((fleet, tasks)) => {
+                        let asked = fleet.judge(rows.values(), Instant::now() + LATE);
+                        predictions = tasks.block_on(asked).map_err(|why| unanswered(&why))?.judged.into();
+                    }
+                    None => model.classify(&rows, &mut predictions),
+                }
                 if let Some(faults) = faults {
                     drill::spoil(faults, &mut predictions, model.classes().len());
                 }

@@ -31,7 +31,9 @@ pub mod media;
 pub mod metrics;
 pub mod model;
 
+pub mod fleets;
 pub mod judge;
+pub mod parked;
 
 pub mod drill;
 pub mod evidence;

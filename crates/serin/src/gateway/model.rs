@@ -2,14 +2,18 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serin_core::capture::WatchedBins;
+use serin_core::clock::Clock;
 use serin_core::routes::ModelRef;
 use serin_ml::dataset::Schema;
 use serin_ml::train::{CannotExplain, Explanation, ScoreUnit};
 
+use super::parked::{Load, Parked};
 use super::problem::{Code, Problem};
 use super::rows::{RowGuard, Rows};
+use crate::fleet::GoldenQuestion;
 
 /// Judges rows.
 pub trait Classifier: Send + Sync {
@@ -34,7 +38,9 @@ pub struct ServedModel {
     classes: Vec<ClassName>,
     class_names: Vec<String>,
     watched: Option<Arc<WatchedBins>>,
+    golden: Arc<Vec<GoldenQuestion>>,
     classifier: Box<dyn Classifier>,
+    parked: Option<Arc<Parked>>,
 }
 
 /// A class name and its encodings, made once.
@@ -53,7 +59,7 @@ pub struct ClassName {
 pub struct Predictions {
     /// The class chosen, one a row.
     pub chosen: Vec<usize>,
-    /// Rows x classes, row-major; finite.
+    /// Rows x classes, row-major; finite. Empty when whoever was asked gives none.
     pub probabilities: Vec<f64>,
 }
 
@@ -97,7 +103,9 @@ impl ServedModel {
             classes: classes.iter().map(|class| ClassName::new(class)).collect(),
             class_names: classes.to_vec(),
             watched: None,
+            golden: Arc::default(),
             classifier,
+            parked: None,
         }
     }
 
@@ -105,6 +113,12 @@ impl ServedModel {
     #[must_use]
     pub fn watched_in(self, bins: Option<WatchedBins>) -> Self {
         Self { watched: bins.map(Arc::new), ..self }
+    }
+
+    /// The same with rows whose answers are known.
+    #[must_use]
+    pub fn with_golden(self, golden: Vec<GoldenQuestion>) -> Self {
+        Self { golden: Arc::new(golden), ..self }
     }
 
     /// The same as an entry of the registry: its number there is its version.
@@ -136,6 +150,31 @@ impl ServedModel {
     #[must_use]
     pub fn watched(&self) -> Option<&Arc<WatchedBins>> {
         self.watched.as_ref()
+    }
+
+    /// The same, out of memory while nobody asks for so long; `load` reads it again.
+    #[must_use]
+    pub fn parked(self, load: Load, idle: Duration, clock: Arc<dyn Clock>) -> Self {
+        let parked = Arc::new(Parked::new(self.classifier, load, idle, clock));
+        Self { classifier: Box::new(parked.clone()), parked: Some(parked), ..self }
+    }
+
+    /// What lets it leave the memory, when something does.
+    #[must_use]
+    pub fn parking(&self) -> Option<&Arc<Parked>> {
+        self.parked.as_ref()
+    }
+
+    /// Just what judges.
+    #[must_use]
+    pub fn into_classifier(self) -> Box<dyn Classifier> {
+        self.classifier
+    }
+
+    /// Rows that its replicas must answer as it was registered with.
+    #[must_use]
+    pub fn golden(&self) -> &Arc<Vec<GoldenQuestion>> {
+        &self.golden
     }
 
     /// Its entry of the registry, when it has one.
@@ -188,6 +227,16 @@ impl ServedModel {
     /// When one is not: none of the rows is answered then.
     pub fn check(&self, Predictions { chosen, probabilities }: &Predictions) -> Result<(), Problem> {
         let n_classes = self.classes.len();
+        if probabilities.is_empty() && !chosen.is_empty() {
+            // Containers that name classes and nothing else.
+            return match chosen.iter().position(|class| *class >= n_classes) {
+                None => Ok(()),
+                Some(i) => {
+                    let detail = format!("row {}: the model's answer is not a class", i + 1);
+                    Err(Problem::new(Code::ModelOutputInvalid, detail))
+                }
+            };
+        }
         if probabilities.len() != chosen.len() * n_classes {
             let detail = "the model's answer has another number of probabilities than classes";
             return Err(Problem::new(Code::ModelOutputInvalid, detail));

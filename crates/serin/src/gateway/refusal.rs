@@ -95,7 +95,7 @@ fn sagemaker_type(code: Code) -> &'static str {
         | Code::ExpectationFailed
         | Code::UriTooLong
         | Code::BodyTooLarge => "ValidationError",
-        Code::Overloaded | Code::CaptureFull | Code::NoEndpoint => "ServiceUnavailable",
+        Code::Overloaded | Code::CaptureFull | Code::NoEndpoint | Code::NoReplica => "ServiceUnavailable",
         Code::Internal => "InternalFailure",
         // Everything that SageMaker would have passed on to the model's container.
         _ => "ModelError",

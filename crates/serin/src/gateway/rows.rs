@@ -92,6 +92,12 @@ impl Rows {
         self.rows = 1;
     }
 
+    /// Rows of `n_columns` values that were checked elsewhere.
+    pub fn set(&mut self, values: Vec<f64>, n_columns: usize) {
+        self.rows = values.len() / n_columns.max(1);
+        self.values = values;
+    }
+
     /// All values, row-major.
     #[must_use]
     pub fn values(&self) -> &[f64] {

@@ -12,6 +12,7 @@ use serin_core::capture::Capture;
 use serin_core::clock::Clock;
 use serin_core::ids::InferenceIds;
 use serin_core::rollout_driver::EvidencePage;
+use serin_core::scale::FleetsPage;
 use tokio::sync::Semaphore;
 
 use super::body::BodyMemory;
@@ -28,6 +29,7 @@ use super::refusal::{self, Dialect};
 use super::routes::{self, Action, Found, Parameters, Route};
 use super::sent::Sent;
 use super::supply::{Refused, Supply};
+use crate::fleet::Fleets;
 
 /// The description of the main port's interface.
 pub const OPENAPI: &str = include_str!("openapi.json");
@@ -58,6 +60,7 @@ pub struct Gateway {
     pub(super) mirror: Mirror,
     /// Of requests that reached no variant.
     pub(super) nowhere: VariantMetrics,
+    fleets: Option<Arc<Fleets>>,
     is_draining: AtomicBool,
 }
 
@@ -89,10 +92,30 @@ impl Gateway {
             evidence,
             mirror,
             nowhere,
+            fleets: None,
             is_draining: AtomicBool::new(false),
         };
         gateway.install(supply);
         gateway
+    }
+
+    /// The same with replicas.
+    #[must_use]
+    pub fn with_fleets(self, fleets: Option<Arc<Fleets>>) -> Self {
+        Self { fleets, ..self }
+    }
+
+    /// The replicas that answer for some of its endpoints.
+    #[must_use]
+    pub fn fleets(&self) -> Option<&Arc<Fleets>> {
+        self.fleets.as_ref()
+    }
+
+    /// What its replicas do, for the admin address.
+    #[must_use]
+    pub fn fleets_page(&self) -> FleetsPage {
+        let fleets = self.fleets.as_ref().map(|fleets| fleets.pages()).unwrap_or_default();
+        FleetsPage { process: self.evidence.process().to_owned(), fleets }
     }
 
     /// Requests that begin from now on are answered from the snapshot of `supply`; those in hand keep theirs.
@@ -157,7 +180,8 @@ impl Gateway {
     pub fn metrics_text(&self) -> String {
         let status = self.capture.status();
         self.metrics.in_hand.set(self.in_hand.load(Ordering::Relaxed) as i64);
-        self.metrics.text(&CaptureFigures {
+        let replicas = self.fleets.as_ref().map(|fleets| fleets.figures()).unwrap_or_default();
+        let capture = CaptureFigures {
             appended: status.appended,
             loaded: status.loaded_rows,
             duplicates: status.duplicate_rows,
@@ -169,7 +193,8 @@ impl Gateway {
             spool_bytes: status.spooled_bytes,
             spool_limit_bytes: status.spool_limit_bytes,
             lag_seconds: status.lag.as_secs_f64(),
-        })
+        };
+        self.metrics.text(&capture, &replicas)
     }
 
     /// Inference requests answered, and refused, since the start.

@@ -3,12 +3,15 @@
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 use serin_core::domain::Epoch;
+use thiserror::Error;
 
 use super::endpoint::Snapshot;
+use crate::fleet::Fleets;
 
 /// How often a watched file is looked at. A look costs microseconds.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
@@ -17,6 +20,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 pub struct Endpoints {
     read: Box<ReadEndpoints>,
     watched: Option<PathBuf>,
+    fleets: Option<Arc<Fleets>>,
 }
 
 type ReadEndpoints = dyn Fn(&Snapshot) -> anyhow::Result<Supply> + Send + Sync;
@@ -35,6 +39,14 @@ pub struct Refused {
     /// Of the route document that names them, when it could be read.
     pub epoch: Option<Epoch>,
     /// In words, for an operator.
+    pub reason: String,
+}
+
+/// Replicas of a version that do not come to answer.
+#[derive(Debug, Error)]
+#[error("no replica answers: {reason}")]
+pub struct Unready {
+    pub epoch: Option<Epoch>,
     pub reason: String,
 }
 
@@ -58,13 +70,25 @@ impl Endpoints {
     pub fn new<S: Into<Supply>>(
         read: impl Fn(&Snapshot) -> anyhow::Result<S> + Send + Sync + 'static,
     ) -> Self {
-        Self { read: Box::new(move |in_force| Ok(read(in_force)?.into())), watched: None }
+        Self { read: Box::new(move |in_force| Ok(read(in_force)?.into())), watched: None, fleets: None }
     }
 
     /// The same, and a new file at `path` is a reason to read again.
     #[must_use]
     pub fn watching(self, path: PathBuf) -> Self {
         Self { watched: Some(path), ..self }
+    }
+
+    /// The same, and some of them are answered by these replicas.
+    #[must_use]
+    pub fn with_fleets(self, fleets: Arc<Fleets>) -> Self {
+        Self { fleets: Some(fleets), ..self }
+    }
+
+    /// The replicas that may answer for them.
+    #[must_use]
+    pub fn fleets(&self) -> Option<Arc<Fleets>> {
+        self.fleets.clone()
     }
 
     /// What to serve instead of `in_force`.

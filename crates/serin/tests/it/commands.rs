@@ -15,7 +15,7 @@ use std::fs;
 use self::process::{Running, run, serin};
 use self::rows::animals;
 
-const SUBCOMMANDS: [&[&str]; 78] = [
+const SUBCOMMANDS: [&[&str]; 88] = [
     &[],
     &["demo"],
     &["data"],
@@ -60,6 +60,14 @@ const SUBCOMMANDS: [&[&str]; 78] = [
     &["deployments"],
     &["deploy"],
     &["rollback"],
+    &["replicas"],
+    &["replica"],
+    &["replica", "drain"],
+    &["scale"],
+    &["autoscale"],
+    &["autoscale", "status"],
+    &["autoscale", "history"],
+    &["autoscale", "explain"],
     &["lineage"],
     &["who-served"],
     &["trigger"],

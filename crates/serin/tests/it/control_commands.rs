@@ -10,7 +10,7 @@ use serin::control::ControlNote;
 use crate::commands::process::{Running, run, serin};
 
 /// A command of each kind that needs a control plane.
-const ASKING: [&[&str]; 24] = [
+const ASKING: [&[&str]; 28] = [
     &["status"],
     &["run"],
     &["run", "--watch"],
@@ -30,6 +30,10 @@ const ASKING: [&[&str]; 24] = [
     &["endpoints"],
     &["deploy", "1", "--stage", "dev"],
     &["rollback", "--stage", "prod"],
+    &["replicas"],
+    &["replica", "drain", "r"],
+    &["scale", "--stage", "prod", "2"],
+    &["autoscale", "status"],
     &["lineage", "1"],
     &["who-served", "2026-11-22T10:00:00Z"],
     &["trigger", "list"],
@@ -70,7 +74,7 @@ fn without_a_control_plane_they_say_what_to_type() {
 #[test]
 fn wrong_command_lines_are_exit_code_2() {
     let folder = tempfile::tempdir().unwrap();
-    let cases: [(&[&str], &str); 16] = [
+    let cases: [(&[&str], &str); 18] = [
         (&["run", "shwo", "1"], "show"),
         (&["run", "show"], "RUN"),
         (&["run", "show", "-1"], "-1"),
@@ -83,6 +87,8 @@ fn wrong_command_lines_are_exit_code_2() {
         (&["alias", "champion", "3", "--remove"], "cannot be used with"),
         (&["tag", "3", "=x"], "KEY=VALUE"),
         (&["deploy", "3"], "--stage"),
+        (&["scale", "3"], "--stage"),
+        (&["replicas", "--watch", "--json"], "cannot be used with"),
         (&["who-served", "noon"], "is not a time"),
         (&["runs", "--limit", "0"], "1..=1000"),
         (&["experiments", "compare", "1"], "RUN"),

@@ -10,6 +10,7 @@ mod init;
 mod jobs;
 mod one_way;
 mod pipeline;
+mod replicas;
 mod report;
 mod rollout;
 mod serve;

@@ -443,6 +443,7 @@ mod tests {
     fn what_cannot_be_a_replica_is_refused_before_anything_is_asked() {
         let replicas = ContainerReplicas::new(ReplicaContainers::default());
         let spec = |name: &str, program| ReplicaSpec {
+            directory: None,
             name: name.to_owned(),
             owner: "me".into(),
             labels: BTreeMap::new(),

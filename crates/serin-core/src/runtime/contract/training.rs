@@ -178,16 +178,25 @@ impl TrainingJob {
         self.hyperparameters.iter().flat_map(of).collect()
     }
 
+    /// Whether it ended as a training that worked does.
+    ///
+    /// # Errors
+    /// The reason why not.
+    pub fn check_end(root: &Path, outcome: &JobOutcome, said: Option<&str>) -> Result<(), Failure> {
+        match outcome.succeeded() {
+            true => Ok(()),
+            false => Err(failure(&ResultFolder::new(root.to_owned()), outcome.end, said)),
+        }
+    }
+
     /// What the job left in `root`. `said` is the end of its output.
     ///
     /// # Errors
     /// The reason of the failure: the job's own (`output/failure`, else the last lines that it printed), the limit that it
     /// crossed, or what is wrong with what it left.
     pub fn collect(root: &Path, outcome: &JobOutcome, said: Option<&str>) -> Result<Trained, Failure> {
+        Self::check_end(root, outcome, said)?;
         let results = ResultFolder::new(root.to_owned());
-        if !outcome.succeeded() {
-            return Err(failure(&results, outcome.end, said));
-        }
         let model = trained_model(&results, Path::new("model"))
             .map_err(|error| Failure::new(error.code(), in_one_line(&error)))?;
         let artifacts = results

@@ -9,7 +9,7 @@ use super::super::{
 use super::{digest, fence, from_json, held, history, json, rollouts, signed, unsigned, versions};
 use crate::clock::Timestamp;
 use crate::domain::{Epoch, EventKind, RunNumber, VersionNumber};
-use crate::routes::{ModelRef, RouteDocument, RoutedEndpoint, RoutedRollout, RoutedVariant};
+use crate::routes::{ModelRef, RouteDocument, RoutedEndpoint, RoutedRollout, RoutedServing, RoutedVariant};
 
 pub(super) fn routes(tx: &Transaction<'_>) -> Result<Option<RouteDocument>> {
     let found = tx
@@ -76,6 +76,30 @@ pub(super) fn change(
     apply(tx, &applied, at)
 }
 
+pub(super) fn set_serving(
+    tx: &Transaction<'_>,
+    hold: &Hold,
+    endpoint: &str,
+    version: VersionNumber,
+    serving: Option<&RoutedServing>,
+) -> Result<()> {
+    held(tx, hold)?;
+    tx.execute("DELETE FROM servings WHERE endpoint = ?1 AND version = ?2", (endpoint, signed(version.0)))?;
+    if let Some(serving) = serving {
+        let text = json("a serving", serving)?;
+        tx.execute("INSERT INTO servings VALUES (?1, ?2, ?3)", (endpoint, signed(version.0), text))?;
+    }
+    Ok(())
+}
+
+fn serving(tx: &Transaction<'_>, endpoint: &str, version: VersionNumber) -> Result<Option<RoutedServing>> {
+    let found: Option<String> = tx
+        .prepare_cached("SELECT serving FROM servings WHERE endpoint = ?1 AND version = ?2")?
+        .query_row((endpoint, signed(version.0)), |row| row.get(0))
+        .optional()?;
+    found.map(|text| from_json("a serving", &text)).transpose()
+}
+
 /// Writes the document that results, what changed with it, who serves from now on, and the event.
 pub(super) fn apply(tx: &Transaction<'_>, applied: &Applied<'_>, at: Moment) -> Result<RouteDocument> {
     let mut endpoints = routes(tx)?.map(|document| document.endpoints().to_vec()).unwrap_or_default();
@@ -91,7 +115,8 @@ pub(super) fn apply(tx: &Transaction<'_>, applied: &Applied<'_>, at: Moment) -> 
             run: Some(version.run),
         };
         let faults = rollouts::faults(tx, name, *number, at)?;
-        variants.push(RoutedVariant { name: variant.clone(), weight: *weight, model, faults });
+        let serving = serving(tx, name, *number)?;
+        variants.push(RoutedVariant { name: variant.clone(), weight: *weight, model, faults, serving });
     }
     let other = endpoints
         .iter()

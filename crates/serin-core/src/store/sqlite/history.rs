@@ -216,12 +216,32 @@ pub(super) fn record_decision(
             return Ok(DecisionNumber(unsigned(number)));
         }
     }
+    insert_decision(tx, hold, at.wall, decision, at)
+}
+
+/// Keeps a decision that was made elsewhere, at another time than it is heard of.
+pub(super) fn record_decision_of(
+    tx: &Transaction<'_>,
+    made: Timestamp,
+    decision: &NewDecision,
+    at: Moment,
+) -> Result<DecisionNumber> {
+    insert_decision(tx, None, made, decision, at)
+}
+
+fn insert_decision(
+    tx: &Transaction<'_>,
+    hold: Option<&Hold>,
+    made: Timestamp,
+    decision: &NewDecision,
+    at: Moment,
+) -> Result<DecisionNumber> {
     let NewDecision { project, run, rule, inputs, verdict, explanation } = decision;
     tx.execute(
         "INSERT INTO decisions (time, project, run, lease, rule, inputs, verdict, explanation) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         (
-            at.wall.0,
+            made.0,
             project,
             run.map(|run| signed(run.0)),
             hold.map(|hold| signed(hold.lease.0)),

@@ -10,6 +10,7 @@ mod reign;
 mod rollouts;
 mod rows;
 mod runs;
+mod scalings;
 mod steps;
 mod versions;
 mod watch;
@@ -25,9 +26,9 @@ use serde::de::DeserializeOwned;
 
 use super::{
     AlarmNews, AlarmRecord, DecisionRecord, DeploymentRecord, Hold, ListOptions, Moment, MonitorRecord,
-    MonitorRunRecord, NewDecision, NewMonitorRun, NewRollout, NewTrial, NewVersion, Project, Reign, Result,
-    RolloutAdvance, RouteChange, ServedPeriod, Silence, StepEnd, Store, StoreError, StoredRollout,
-    TrialRecord, TriggerRecord, TriggerState, WishRules,
+    MonitorRunRecord, NewDecision, NewMonitorRun, NewRollout, NewScaling, NewTrial, NewVersion, Project,
+    Reign, Result, RolloutAdvance, RouteChange, ScalingRecord, ServedPeriod, Silence, StepEnd, Store,
+    StoreError, StoredRollout, TrialRecord, TriggerRecord, TriggerState, WishRules,
 };
 use crate::clock::Timestamp;
 use crate::digest::Digest;
@@ -37,14 +38,19 @@ use crate::domain::{
     VersionState, Wish, WishOutcome,
 };
 use crate::rollout::{Command, Rollout, Unacceptable};
-use crate::routes::{Faults, RouteDocument};
+use crate::routes::{Faults, RouteDocument, RoutedServing};
 
 /// The oldest SQLite whose write-ahead log is trusted: earlier ones can corrupt a database that is checkpointed and
 /// written at the same moment.
 const OLDEST_SQLITE: i32 = 3_051_003;
 /// Step n brings a file of version n to version n + 1; a new file is of version 0.
-const MIGRATIONS: [&str; 3] =
-    [include_str!("../schema/1.sql"), include_str!("../schema/2.sql"), include_str!("../schema/3.sql")];
+const MIGRATIONS: [&str; 5] = [
+    include_str!("../schema/1.sql"),
+    include_str!("../schema/2.sql"),
+    include_str!("../schema/3.sql"),
+    include_str!("../schema/4.sql"),
+    include_str!("../schema/5.sql"),
+];
 /// How long a verb waits for another process that holds the database, such as a backup.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -314,6 +320,15 @@ impl Store for SqliteStore {
         self.write(|tx| approvals::expire(tx, epoch, at))
     }
 
+    fn set_serving(
+        &self,
+        hold: &Hold,
+        endpoint: &str,
+        version: VersionNumber,
+        serving: Option<&RoutedServing>,
+    ) -> Result<()> {
+        self.write(|tx| deployments::set_serving(tx, hold, endpoint, version, serving))
+    }
     fn change_routes(&self, hold: &Hold, change: &RouteChange, at: Moment) -> Result<RouteDocument> {
         self.write(|tx| deployments::change(tx, hold, change, at))
     }
@@ -452,6 +467,13 @@ impl Store for SqliteStore {
     }
     fn decisions(&self, list: &ListOptions) -> Result<Vec<DecisionRecord>> {
         self.read(|tx| history::decisions(tx, list))
+    }
+
+    fn record_scaling(&self, new: &NewScaling, at: Moment) -> Result<Option<DecisionNumber>> {
+        self.write(|tx| scalings::record(tx, new, at))
+    }
+    fn scalings(&self, project: &str, stage: &str, list: &ListOptions) -> Result<Vec<ScalingRecord>> {
+        self.read(|tx| scalings::list(tx, project, stage, list))
     }
 
     fn trigger(&self, project: &str, name: &str) -> Result<Option<TriggerRecord>> {

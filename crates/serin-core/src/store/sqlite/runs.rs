@@ -47,6 +47,7 @@ pub(super) fn remove_project(tx: &Transaction<'_>, name: &str, at: Moment) -> Re
         "monitors",
         "trials",
         "decisions",
+        "scalings",
         "triggers",
         "rollouts",
         "alarms",

@@ -214,6 +214,7 @@ impl Bench<'_> {
 
     fn spec(&self, name: &str) -> ReplicaSpec {
         ReplicaSpec {
+            directory: None,
             name: self.name(name),
             owner: self.owner.clone(),
             labels: BTreeMap::new(),

@@ -31,6 +31,7 @@ fn endpoints() -> [StageEndpoint; 2] {
         stage: stage.into(),
         endpoint: format!("wine-{stage}"),
         is_last,
+        has_replicas: is_last,
     };
     [endpoint("test", false), endpoint("prod", true)]
 }
@@ -71,7 +72,10 @@ fn windows() -> impl Iterator<Item = u64> {
 fn every_usual_alarm_is_there_however_long_a_window_is() {
     let of_each = ["data-quality", "drift", "errors", "latency", "monitor-failed", "quality"];
     let mut expected: BTreeSet<String> =
-        ["capture-lag", "disk", "gateway", "prod-no-traffic"].into_iter().map(str::to_owned).collect();
+        ["capture-lag", "disk", "gateway", "prod-no-traffic", "prod-replicas"]
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
     expected.extend(["test", "prod"].iter().flat_map(|stage| of_each.map(|name| format!("{stage}-{name}"))));
     for seconds in windows() {
         let alarms = alarms(&format!("[monitor]\nwindow = \"{seconds}s\"\n"));

@@ -363,5 +363,5 @@ fn a_store_of_the_second_version_is_brought_up_to_date() {
     assert_eq!(again.monitor_runs(None, &ListOptions::default()).unwrap().len(), 1);
     let version: i64 =
         Connection::open(&path).unwrap().pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
-    assert_eq!(version, 3);
+    assert_eq!(version, 5);
 }

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serin_core::domain::DecisionNumber;
 use serin_core::pipeline::{Judgement, Ruling, judge};
 use serin_core::rollout::{Inputs, Rollout, replay};
+use serin_core::scale::{self, SCALE_RULE, ScaleFacts};
 use serin_core::store::DecisionRecord;
 
 use super::super::ask::{Answer, Plane, Refused, answer, missing};
@@ -67,6 +68,15 @@ pub async fn replay_decision(State(control): Plane, Named(number): Named<u64>) -
                     serde_json::from_value(record.inputs).map_err(unclear)?;
                 let (verdict, explanation) = replay(rollout, &inputs).unwrap_or(("nothing", String::new()));
                 (verdict.to_owned(), explanation)
+            }
+            SCALE_RULE => {
+                let facts: ScaleFacts = serde_json::from_value(record.inputs).map_err(unclear)?;
+                match scale::replay(&facts.inputs) {
+                    None => ("nothing".to_owned(), String::new()),
+                    Some(decision) => {
+                        (decision.verdict(), decision.explanation(&facts.endpoint, &facts.version))
+                    }
+                }
             }
             other => return Err(refused(format!("decisions of the rule {other:?} cannot be made again"))),
         };

@@ -11,6 +11,7 @@ mod lineage;
 mod logs;
 mod metrics;
 mod projects;
+mod replicas;
 mod rollouts;
 mod runs;
 mod stages;
@@ -75,6 +76,11 @@ pub fn handlers(control: Arc<Control>) -> OpenApiRouter {
         .routes(routes!(endpoints::show_served))
         .routes(routes!(stages::deploy))
         .routes(routes!(stages::roll_back))
+        .routes(routes!(replicas::list_replicas))
+        .routes(routes!(replicas::drain_replica))
+        .routes(routes!(replicas::scale_stage))
+        .routes(routes!(replicas::show_autoscale))
+        .routes(routes!(replicas::list_scalings))
         .routes(routes!(rollouts::drill))
         .routes(routes!(rollouts::list_rollouts))
         .routes(routes!(rollouts::show_rollout))

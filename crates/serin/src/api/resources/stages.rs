@@ -110,7 +110,7 @@ pub fn leave(
     Ok(outcome.into())
 }
 
-fn stage_settings(control: &Control, project: &str, stage: &str) -> Result<StageSettings, Refused> {
+pub fn stage_settings(control: &Control, project: &str, stage: &str) -> Result<StageSettings, Refused> {
     let (_, settings) = with_settings(control, project)?;
     let found = settings.pipeline.stages.into_iter().find(|known| known.name == stage);
     found.ok_or_else(|| missing("stage", stage).into())

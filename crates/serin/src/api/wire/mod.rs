@@ -5,6 +5,7 @@ mod approval;
 mod history;
 mod place;
 mod project;
+mod replica;
 mod rollout;
 mod run;
 mod version;
@@ -17,6 +18,7 @@ pub use project::{
     Engine, LastRevision, Outcome, Planned, PlannedRevision, Project, ProjectStatus, Removed, Stage, Status,
     Trigger, TriggerLast,
 };
+pub use replica::{Autoscale, AutoscaleRule, Cooldowns, Drained, Fleet, Hold, Replica, Scaled, Scaling};
 pub use rollout::{Condition, Rollout, RolloutEvent, RolloutStep, VersionEvidence};
 pub use run::{
     Attempt, AttemptEnd, Cause, Failure, Links, Progress, Run, RunState, Seen, Step, StepDetail, StepState,

@@ -1,5 +1,6 @@
 //! The commands that a control plane answers: what can be typed.
 
+mod replicas;
 mod rollout;
 mod watch;
 
@@ -8,6 +9,10 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueHint};
 use serin_core::clock::Timestamp;
 
+pub use replicas::{
+    AutoscaleCommand, AutoscaleExplainArgs, AutoscaleHistoryArgs, ReplicaCommand, ReplicaDrainArgs,
+    ReplicasArgs, ScaleArgs, StageArgs,
+};
 pub use rollout::{DrillArgs, RolloutCommand, RolloutSayArgs, RolloutStatusArgs};
 pub use watch::{
     AlarmArgs, AlarmBacktestArgs, AlarmCommand, AlarmSilenceArgs, AlarmTestArgs, AlarmsArgs, DriftArgs,
@@ -71,6 +76,18 @@ pub enum PipelineCommand {
         serin drill drift --feature 7 --shift 0.5sd --stage dev\n  serin drill --stage prod --end"
     )]
     Drill(DrillArgs),
+    /// Replicas: state, load, latency, memory, and why none comes
+    #[command(after_help = "Examples:\n  serin replicas --stage prod\n  serin replicas --watch")]
+    Replicas(ReplicasArgs),
+    /// One replica
+    #[command(subcommand)]
+    Replica(ReplicaCommand),
+    /// Have so many replicas from now on
+    #[command(disable_version_flag = true, after_help = "Example:\n  serin scale --stage prod 4")]
+    Scale(ScaleArgs),
+    /// How many replicas there are to be, and why
+    #[command(subcommand)]
+    Autoscale(AutoscaleCommand),
     /// Looks at windows of live rows
     #[command(subcommand)]
     Monitor(MonitorCommand),

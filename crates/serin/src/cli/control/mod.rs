@@ -3,6 +3,7 @@
 mod alarms;
 mod approvals;
 pub mod args;
+mod autoscale;
 mod client;
 mod decisions;
 mod destroy;
@@ -15,6 +16,7 @@ mod lineage;
 mod login;
 mod metrics;
 mod monitor;
+mod replicas;
 mod rollouts;
 mod runs;
 mod status;
@@ -51,6 +53,10 @@ pub(super) fn run(command: &PipelineCommand) -> anyhow::Result<Exit> {
         PipelineCommand::Rollback(args) => endpoints::rollback(args),
         PipelineCommand::Rollout(command) => rollouts::run(command),
         PipelineCommand::Drill(args) => drill::run(args),
+        PipelineCommand::Replicas(args) => replicas::list(args),
+        PipelineCommand::Replica(command) => replicas::one(command),
+        PipelineCommand::Scale(args) => replicas::scale(args),
+        PipelineCommand::Autoscale(command) => autoscale::run(command),
         PipelineCommand::Monitor(command) => monitor::run(command),
         PipelineCommand::Drift(args) => super::drift::run(args),
         PipelineCommand::Quality(args) => monitor::quality(args),

@@ -251,8 +251,8 @@ pub fn quality(args: &QualityArgs) -> anyhow::Result<Exit> {
     })
 }
 
-/// The project and the stage that are meant: the last one that is watched when none is named.
-fn place(client: &Client, named: Option<&str>, stage: Option<&str>) -> anyhow::Result<(String, String)> {
+/// The project and the stage that are meant: the only one that serves when none is named.
+pub fn place(client: &Client, named: Option<&str>, stage: Option<&str>) -> anyhow::Result<(String, String)> {
     let project = project(client, named)?;
     if let Some(stage) = stage {
         return Ok((project, stage.to_owned()));

@@ -18,6 +18,7 @@ use serin_core::domain::{
 use serin_core::monitor::MonitorReport;
 use serin_core::pipeline::documents::ApprovalSheet;
 use serin_core::pipeline::{Asked, project_settings, read_document};
+use serin_core::scale::{FleetPage, ReplicaState};
 use serin_core::store::ListOptions;
 use serin_ml::dataset::Dataset;
 use serin_ml::model::Bundle;
@@ -27,6 +28,7 @@ use tokio::task::JoinHandle;
 
 use super::{client, data_dir, tell};
 use crate::control::{Control, ControlOptions};
+use crate::fleet::Fleets;
 use crate::gateway::lifecycle::{ServeError, ServeOptions, Served, Signals, serve};
 use crate::gateway::limits::Limits;
 use crate::gateway::routed::RoutedEndpoints;
@@ -48,6 +50,7 @@ pub(super) struct Plant {
     stop: mpsc::Sender<()>,
     _reload: mpsc::Sender<()>,
     address: SocketAddr,
+    fleets: Arc<Fleets>,
     clock: Arc<dyn Clock>,
     folder: PathBuf,
     project: String,
@@ -85,7 +88,8 @@ impl Plant {
             limits: Limits::default(),
             inherited: None,
         };
-        let endpoints = RoutedEndpoints::open(&data_dir(folder), clock.now())?.endpoints();
+        let fleets = Arc::new(super::super::gateway::fleets(&data_dir(folder), clock.clone())?);
+        let endpoints = RoutedEndpoints::open(&data_dir(folder), clock.now(), fleets.clone())?.endpoints();
         let (stop, stopped) = mpsc::channel(2);
         let (reload, reloaded) = mpsc::channel(1);
         let (tell_address, address) = oneshot::channel();
@@ -101,6 +105,7 @@ impl Plant {
             stop,
             _reload: reload,
             address,
+            fleets,
             clock,
             folder: folder.to_owned(),
             project: settings.project.clone(),
@@ -204,14 +209,31 @@ impl Plant {
         Ok(AskedDemo { text, requests: answers.len() })
     }
 
-    /// Rows to production all the time, from now on.
-    pub(super) fn traffic(&self, rows: &Dataset) -> anyhow::Result<Traffic> {
+    /// Rows to production all the time, from now on, by so many callers.
+    pub(super) fn traffic(&self, rows: &Dataset, callers: usize) -> anyhow::Result<Traffic> {
         let champion = self.champion()?;
         let bodies = bodies(&champion, rows);
         let (stops, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(client::Counts::default()));
-        let (seen, counts, address) = (stops.clone(), asked.clone(), self.address);
-        self.runtime.spawn(client::keep_asking(address, bodies, seen, counts));
+        for _ in 0..callers {
+            let (seen, counts, address) = (stops.clone(), asked.clone(), self.address);
+            self.runtime.spawn(client::keep_asking(address, bodies.clone(), seen, counts));
+        }
         Ok(Traffic { stops, asked })
+    }
+
+    /// What production's replicas do; `None` when it has none.
+    pub(super) fn fleet(&self) -> Option<FleetPage> {
+        self.fleets.pages().into_iter().find(|fleet| fleet.endpoint == "prod" && !fleet.is_retired)
+    }
+
+    /// Kills a replica as nobody should; its name.
+    pub(super) fn kill_one(&self, fleet: &FleetPage) -> Option<String> {
+        let replica = fleet.replicas.iter().find(|replica| replica.state == ReplicaState::Ready)?;
+        self.fleets.kill(&replica.name).then(|| replica.name.clone())
+    }
+
+    pub(super) fn now(&self) -> Duration {
+        self.clock.monotonic()
     }
 
     /// The same rows again and again, each told what is true of it once it was answered.
@@ -273,18 +295,21 @@ impl Plant {
         }
     }
 
-    /// What the decision to retrain says.
+    /// What the decision to retrain says; it is written a moment after the run that it makes.
     pub(super) fn retrain_reason(&self) -> anyhow::Result<String> {
-        let decisions = self.control.store.decisions(&ListOptions::default())?;
-        let decision = decisions
-            .into_iter()
-            .find(|decision| decision.rule == "retrain" && decision.verdict == "retrain");
-        Ok(decision.map_or_else(String::new, |decision| {
-            format!(
-                "decision {} (`serin explain decision {}`): {}",
-                decision.number, decision.number, decision.explanation
-            )
-        }))
+        let until = self.clock.monotonic() + WATCH_LIMIT;
+        loop {
+            let decisions = self.control.store.decisions(&ListOptions::default())?;
+            let mut decisions = decisions.into_iter();
+            if let Some(decision) = decisions.find(|one| one.rule == "retrain" && one.verdict == "retrain") {
+                let (number, explanation) = (decision.number, decision.explanation);
+                return Ok(format!("decision {number} (`serin explain decision {number}`): {explanation}"));
+            }
+            if self.clock.monotonic() > until {
+                return Ok("the decision that made the run was not recorded".to_owned());
+            }
+            std::thread::sleep(LOOK_INTERVAL);
+        }
     }
 
     /// What a rollout of the run told after an event: its number and words.

@@ -43,12 +43,24 @@ const PIPELINE: &str = "\n[source]\nrepository = \".\"             # each commit
 const MONITOR: &str = "\n[monitor]\nwindow = \"10s\"\nconfirm = \"1 of 1\"\nmin_rows = 100\n\n\
     [monitor.retrain]\nmin_labels = 50\n";
 
+/// And about what serves there: processes of their own, more of them when much is asked. The target is a demonstration's, which
+/// asks little: six in a hundred of a replica's time.
+const REPLICAS: &str = "\nmin = 2\nmax = 4\n\
+    target = \"0.06 in flight per replica\"\n";
+
 /// And about its last stage. The bake times are those of a demonstration.
 const ROLLOUT: &str = "\n[stages.prod.rollout]\nsteps = [{ weight = 20, bake = \"4s\" }]\nfinal_bake = \"2s\"\n\
     min_requests = 100\nmirror = \"10s\"\nprobation = \"1h\"\n\n[gates]\nchallenger_margin = -0.2  # a demonstration need not win\n";
 
+/// With `--container` the first version is trained in a container, by Serin itself.
+fn in_container(image: &str, budget: &str) -> String {
+    format!("\n[steps.train]\nimage = {image:?}\n\n[steps.train.hyperparameters]\nbudget = {budget:?}\n")
+}
+
 /// Writes the example, or a project around the user's own file.
 pub fn write(args: &DemoArgs) -> anyhow::Result<Project> {
+    // Without an engine nothing is begun.
+    let image = args.container.then(super::super::image::build_own).transpose()?;
     prepare(&args.dir)?;
     let config = args.dir.join("serin.toml");
     let description = match (&args.data, &args.target) {
@@ -73,8 +85,11 @@ pub fn write(args: &DemoArgs) -> anyhow::Result<Project> {
     let has_gates = text.contains("[gates]");
     let rollout = if has_gates { ROLLOUT.split("\n[gates]").next().unwrap_or_default() } else { ROLLOUT };
     let is_repository = has_git();
+    let runtime = if image.is_some() { "container" } else { "process" };
+    let replicas = format!("\n[stages.prod.replicas]\nruntime = {runtime:?}{REPLICAS}");
+    let training = image.as_deref().map(|image| in_container(image, &args.budget)).unwrap_or_default();
     let pipeline = if is_repository { PIPELINE } else { "" };
-    files::publish(&config, format!("{text}{pipeline}{MONITOR}{rollout}").as_bytes())?;
+    files::publish(&config, format!("{text}{pipeline}{MONITOR}{replicas}{training}{rollout}").as_bytes())?;
     let description = if is_repository {
         begin_repository(&args.dir)?;
         format!("{description}\ncommit {} on branch main", commit(&args.dir, "A classifier")?)

@@ -33,7 +33,7 @@ pub(super) fn tell(
     train: &Dataset,
     rows: &Dataset,
 ) -> anyhow::Result<Outcome> {
-    let traffic = plant.traffic(rows)?;
+    let traffic = plant.traffic(rows, 1)?;
     let mut outcome = Outcome::default();
 
     story.step("A new version takes over, step by step, judged by what its callers see");
@@ -69,6 +69,10 @@ fn quicker(text: &str, rows: Option<&str>) -> anyhow::Result<String> {
     if let Some(train) = table.get_mut("train").and_then(toml::Value::as_table_mut) {
         train.remove("budget");
         train.extend(quick);
+    }
+    // What was trained in a container is trained as it is usual from here on: quicker.
+    if let Some(steps) = table.get_mut("steps").and_then(toml::Value::as_table_mut) {
+        steps.remove("train");
     }
     if let (Some(rows), Some(data)) = (rows, table.get_mut("data").and_then(toml::Value::as_table_mut)) {
         data.insert("train".to_owned(), rows.into());

@@ -124,6 +124,11 @@ impl Summary {
         Ok(())
     }
 
+    /// What more load led to.
+    pub(super) fn loaded(&mut self, line: Option<String>) {
+        self.rollouts.extend(line);
+    }
+
     /// What drift led to.
     pub(super) fn watched(&mut self, line: Option<String>) {
         self.rollouts.extend(line);
@@ -132,7 +137,7 @@ impl Summary {
     /// What became of the versions after it.
     pub(super) fn rollouts(&mut self, outcome: &super::rollouts::Outcome) {
         self.requests += usize::try_from(outcome.requests - outcome.failed).unwrap_or_default();
-        self.rollouts.clone_from(&outcome.lines);
+        self.rollouts.extend(outcome.lines.iter().cloned());
     }
 
     pub(super) fn drained(&mut self, served: &Served) {

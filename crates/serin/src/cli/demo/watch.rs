@@ -53,7 +53,9 @@ pub(super) fn tell(
     story.tell(&heard.text);
     let decided = plant.wait_for_event(after, |event| {
         [EventKind::RetrainRefused, EventKind::RetrainStarted].contains(&event.kind)
-            || (event.kind == EventKind::AlarmRaised && event.number > heard.number)
+            || (event.kind == EventKind::AlarmRaised
+                && event.number > heard.number
+                && event.text.starts_with("alarm prod-"))
     })?;
     if let Some(decided) = decided.filter(|decided| decided.number != heard.number) {
         story.tell(&decided.text);

@@ -136,6 +136,7 @@ impl Server {
             Some(image) => {
                 sweep(&jobs);
                 let spec = ReplicaSpec {
+                    directory: None,
                     name: format!("local-{}", std::process::id()),
                     owner: OWNER.to_owned(),
                     labels: [("model".to_owned(), args.model.display().to_string())].into(),

@@ -53,7 +53,8 @@ pub fn yaml(settings: &Settings) -> String {
 
 /// What to do about the alarms that every project has.
 fn advice(settings: &Settings) -> BTreeMap<String, String> {
-    let endpoint = StageEndpoint { stage: STAGE.to_owned(), endpoint: STAGE.to_owned(), is_last: true };
+    let (stage, endpoint) = (STAGE.to_owned(), STAGE.to_owned());
+    let endpoint = StageEndpoint { stage, endpoint, is_last: true, has_replicas: true };
     let alarms = of_project(&[], &[endpoint], &settings.monitor).into_iter();
     let of_stage = format!("{STAGE}-");
     alarms
@@ -130,6 +131,25 @@ fn of_gateway(settings: &Settings) -> Vec<Alert> {
             severity: "critical",
             summary: "settings, models or routes are there that the gateway cannot serve",
             todo: "`GET /routes` on the admin port says why; what served before serves on".to_owned(),
+        },
+        Alert {
+            name: "SerinReplicasMissing",
+            expression: format!("{} > 0", names::REPLICAS_MISSING.name),
+            lasts: "5m",
+            severity: "warning",
+            summary: "{{ $value }} replicas of {{ $labels.endpoint }} are not there",
+            todo: told("replicas"),
+        },
+        Alert {
+            name: "SerinReplicaFailures",
+            expression: format!(
+                "sum by (endpoint, kind) (rate({}[5m])) > 0.1",
+                names::REPLICA_FAILURES.total()
+            ),
+            lasts: "5m",
+            severity: "warning",
+            summary: "replicas of {{ $labels.endpoint }} fail ({{ $labels.kind }}); callers are answered by others as long as there are",
+            todo: "`serin replicas` has the last trouble of each; `serin replica drain NAME` replaces one".to_owned(),
         },
         Alert {
             name: "SerinCaptureLag",

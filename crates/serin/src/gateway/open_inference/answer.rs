@@ -23,8 +23,12 @@ pub fn encode(
     predictions: &Predictions,
 ) -> InferAnswer {
     let mut binary = Vec::new();
+    // Some containers name classes and nothing else.
+    let is_there =
+        |output: &&Output| output.kind != OutputKind::Probabilities || !predictions.probabilities.is_empty();
+    let outputs = request.outputs.iter().filter(is_there);
     let outputs: Vec<Value> =
-        request.outputs.iter().map(|output| tensor(*output, model, predictions, &mut binary)).collect();
+        outputs.map(|output| tensor(*output, model, predictions, &mut binary)).collect();
     let mut body = Map::new();
     body.insert("model_name".to_owned(), json!(endpoint));
     body.insert("model_version".to_owned(), json!(model.version()));

@@ -3,11 +3,13 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use serin::fleet::{Fleets, FleetsOptions};
 use serin::gateway::routed::RoutedEndpoints;
 use serin_core::artifacts::Artifacts;
 use serin_core::capture::Serving;
@@ -348,7 +350,13 @@ impl ControlPlane {
             stage: stage.to_owned(),
             sticky_header: None,
             rollout: None,
-            variants: vec![RoutedVariant { name: "AllTraffic".to_owned(), weight: 1.0, model, faults: None }],
+            variants: vec![RoutedVariant {
+                name: "AllTraffic".to_owned(),
+                weight: 1.0,
+                model,
+                faults: None,
+                serving: None,
+            }],
         }
     }
 
@@ -364,7 +372,14 @@ impl ControlPlane {
 
     /// A gateway that follows these routes, and keeps its answers elsewhere.
     fn gateway(&self) -> Server {
-        Server::start_of(RoutedEndpoints::open(self.folder.path(), Timestamp(0)).unwrap().endpoints(), |_| {})
+        let options = FleetsOptions {
+            data_directory: self.folder.path().to_owned(),
+            program: env!("CARGO_BIN_EXE_serin").into(),
+            scratch: self.folder.path().join("scratch"),
+        };
+        let fleets = Arc::new(Fleets::new(options, Arc::new(SystemClock::new())));
+        let routed = RoutedEndpoints::open(self.folder.path(), Timestamp(0), fleets).unwrap();
+        Server::start_of(routed.endpoints(), |_| {})
     }
 }
 
