@@ -105,7 +105,7 @@ pub(super) fn set_channels(tx: &Transaction<'_>, channels: &[(String, Vec<EventK
 pub(super) fn due_notices(tx: &Transaction<'_>, at: Moment, limit: u32) -> Result<Vec<Notice>> {
     let mut statement = tx.prepare_cached(
         "SELECT events.number, time, kind, project, run, text, facts, id, channel, attempts FROM notices \
-         JOIN events ON events.number = notices.event WHERE due_steady <= ?1 ORDER BY due_steady, id LIMIT ?2",
+         JOIN events ON events.number = notices.event WHERE due_steady <= ?1 ORDER BY due_steady, events.number, id LIMIT ?2",
     )?;
     let mut rows = statement.query((at.steady.0, limit))?;
     let mut notices = Vec::new();
