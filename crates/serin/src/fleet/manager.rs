@@ -51,7 +51,7 @@ pub(super) struct Manager {
     members: Vec<Arc<Member>>,
     starting: JoinSet<Started>,
     names: BTreeMap<String, Duration>,
-    draining: Vec<(Arc<Member>, Duration)>,
+    draining: Vec<Draining>,
     /// No start before that, and how long the next pause is.
     not_before: Duration,
     pause: Duration,
@@ -62,6 +62,14 @@ pub(super) struct Manager {
     begun: u64,
     read: Duration,
     usage: BTreeMap<String, (ReplicaUsage, Duration, Option<f64>)>,
+}
+
+/// A replica that is asked nothing new.
+struct Draining {
+    member: Arc<Member>,
+    since: Duration,
+    /// It was told to end.
+    is_told: bool,
 }
 
 /// What came of a start.
@@ -310,7 +318,11 @@ impl Manager {
 
     fn take_in(&mut self, done: Result<Started, tokio::task::JoinError>) {
         let now = self.now();
-        let Ok(Started { name, result }) = done else { return };
+        let Ok(Started { name, result }) = done else {
+            // It panicked, and was reported where that happened; who it was is not known any more.
+            self.names.clear();
+            return;
+        };
         self.names.remove(&name);
         let (endpoint, version) = (&self.fleet.plan.endpoint, &self.fleet.plan.version);
         match result {
@@ -337,7 +349,7 @@ impl Manager {
 
     fn begin_drain(&mut self, member: Arc<Member>, now: Duration) {
         member.is_draining.store(true, Ordering::Relaxed);
-        self.draining.push((member, now));
+        self.draining.push(Draining { member, since: now, is_told: false });
     }
 
     /// Those that are to end do so when nobody waits for them any more.
@@ -356,13 +368,15 @@ impl Manager {
             }
         }
         self.publish();
-        self.draining.retain(|(member, since)| {
+        self.draining.retain_mut(|Draining { member, since, is_told }| {
             if member.replica.ended().is_some() {
                 return false;
             }
             let is_done = member.in_flight.load(Ordering::Relaxed) == 0 && now.saturating_sub(*since) > LOOK;
-            if is_done || now.saturating_sub(*since) > DRAIN_LIMIT {
+            if !*is_told && (is_done || now.saturating_sub(*since) > DRAIN_LIMIT) {
+                // Once: each time would be another question to an engine of containers.
                 member.replica.stop();
+                *is_told = true;
             }
             true
         });
@@ -469,7 +483,7 @@ impl Manager {
             last_trouble: None,
         });
         let members = self.members.iter().map(|member| (member, None));
-        let draining = self.draining.iter().map(|(member, _)| (member, Some(ReplicaState::Draining)));
+        let draining = self.draining.iter().map(|draining| (&draining.member, Some(ReplicaState::Draining)));
         let there = members.chain(draining).map(|(member, state)| {
             let answered = member.answered.load(Ordering::Relaxed);
             let usage = self.usage.get(member.replica.name());

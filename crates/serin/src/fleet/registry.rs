@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use serin_core::clock::{Clock, Steady};
@@ -54,6 +54,8 @@ struct Kept {
     counts: BTreeMap<String, Arc<Counts>>,
     /// Of those above and of those that are ending.
     managers: Vec<JoinHandle<()>>,
+    /// Those that are ending, and the folders that were laid out for them.
+    retired: Vec<(Weak<Fleet>, Vec<PathBuf>)>,
     /// Fleets made so far: two replicas never share a name.
     made: u64,
     /// The age of the data directory when the monotonic clock showed zero, once it is known.
@@ -159,13 +161,17 @@ impl Fleets {
         fleet.for_use()
     }
 
-    /// Fleets that none of `routed` names end once nobody asks them any more.
+    /// Fleets that none of `routed` names end once nobody asks them any more. What was laid out for those that ended before
+    /// goes; not to be called while something is laid out.
     pub fn keep_only(&self, routed: &[FleetKey]) {
         let mut kept = self.lock();
-        kept.fleets.retain(|key, fleet| {
+        kept.clear_folders();
+        let Kept { fleets, retired, .. } = &mut *kept;
+        fleets.retain(|key, fleet| {
             let is_routed = routed.contains(key);
             if !is_routed {
                 fleet.set_wish(Wish::Retire);
+                retired.push((Arc::downgrade(fleet), folders(fleet)));
             }
             is_routed
         });
@@ -280,7 +286,32 @@ impl Fleets {
     }
 }
 
+/// What was laid out for a fleet: copies of artifacts, which are made again when they are wanted again.
+fn folders(fleet: &Fleet) -> Vec<PathBuf> {
+    let spec = &fleet.plan.spec;
+    std::iter::once(spec.model.clone()).chain(spec.directory.clone()).collect()
+}
+
 impl Kept {
+    /// Removes the folders of fleets that are gone, as far as no other fleet has them.
+    fn clear_folders(&mut self) {
+        let (gone, ending): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.retired).into_iter().partition(|(fleet, _)| fleet.strong_count() == 0);
+        let used: Vec<PathBuf> = self
+            .fleets
+            .values()
+            .flat_map(|fleet| folders(fleet))
+            .chain(ending.iter().flat_map(|(_, folders)| folders.clone()))
+            .collect();
+        for folder in gone.into_iter().flat_map(|(_, folders)| folders) {
+            if !used.contains(&folder) {
+                // What stays takes room and does no harm.
+                let _ = std::fs::remove_dir_all(folder);
+            }
+        }
+        self.retired = ending;
+    }
+
     fn origin(&mut self, clock: &dyn Clock) -> Steady {
         // Without anything to go on from, the time of day is as good an age as any.
         let now = clock.now().0 - i64::try_from(clock.monotonic().as_micros()).unwrap_or(0);
