@@ -8,10 +8,12 @@ use anyhow::{Context as _, bail};
 use serde_json::Value;
 
 use super::super::exit::Exit;
+use super::super::printer;
 use super::super::settings::Overrides;
 use super::super::train::train_and_write;
-use super::super::{files, printer};
 
+/// Of the hyperparameters: a hundred of SageMaker's longest take less.
+const PARAMETERS_BYTES: u64 = 1 << 20;
 /// Characters of a failure that SageMaker shows.
 const FAILURE_CHARACTERS: usize = 1_024;
 
@@ -40,7 +42,9 @@ pub(super) fn run(root: &Path) -> anyhow::Result<Exit> {
 
 fn train(root: &Path) -> anyhow::Result<Exit> {
     let path = root.join("input/config/hyperparameters.json");
-    let text = files::read_bytes(&path)?;
+    let text = serin_core::files::read_limited(&path, PARAMETERS_BYTES).with_context(|| {
+        format!("{}: cannot be read; a training has its hyperparameters there", path.display())
+    })?;
     let parameters: BTreeMap<String, Value> = serde_json::from_slice(&text)
         .with_context(|| format!("{}: is no flat JSON object", path.display()))?;
     let text = |name: &str| match parameters.get(name) {

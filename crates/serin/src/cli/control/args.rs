@@ -1,5 +1,6 @@
 //! The commands that a control plane answers: what can be typed.
 
+mod experiments;
 mod replicas;
 mod rollout;
 mod watch;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueHint};
 use serin_core::clock::Timestamp;
 
+pub use experiments::{ExperimentsArgs, ExperimentsCommand};
 pub use replicas::{
     AutoscaleCommand, AutoscaleExplainArgs, AutoscaleHistoryArgs, ReplicaCommand, ReplicaDrainArgs,
     ReplicasArgs, ScaleArgs, StageArgs,
@@ -554,27 +556,6 @@ pub enum AboutDecision {
         /// The decision
         #[arg(value_name = "DECISION")]
         number: u64,
-        #[command(flatten)]
-        look: LookArgs,
-    },
-}
-
-#[derive(Debug, Args)]
-pub struct ExperimentsArgs {
-    #[command(subcommand)]
-    pub command: Option<ExperimentsCommand>,
-    #[command(flatten)]
-    pub list: ListArgs,
-}
-
-/// Commands about trials.
-#[derive(Debug, Subcommand)]
-pub enum ExperimentsCommand {
-    /// Trials side by side
-    Compare {
-        /// Their runs
-        #[arg(value_name = "RUN", num_args = 2..=20, required = true)]
-        runs: Vec<u64>,
         #[command(flatten)]
         look: LookArgs,
     },
